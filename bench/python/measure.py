@@ -1,0 +1,174 @@
+"""The measurement: validate, calibrate, then interleave the contestants round by round."""
+
+from __future__ import annotations
+
+import fnmatch
+import sys
+from dataclasses import asdict
+from types import ModuleType
+
+import numpy as np
+import problems
+from bandwidth import LEAST_BYTES, Bandwidth, peak_flops
+from cells import FLOPS_PER_LOGIT, Cell, all_cells, with_fewer_rows
+from runner import Runner
+from tqdm import tqdm
+
+import logitloss as ll
+
+# What a peer may differ by, relative and as a share of the largest value: enough for its rounding, not for an error.
+TOLERANCE = {"float64": (1e-9, 1e-11), "float32": (1e-4, 1e-5), "float16": (1e-2, 1e-2), "bfloat16": (3e-2, 3e-2)}
+COMPARED = 2**17  # elements of a large result that are compared
+
+
+class Measurement:
+    def __init__(self, modules: list[ModuleType], task: dict):
+        self.modules, self.task = modules, task
+        self.missing: dict[str, str] = {}
+        self.cells = self.possible(select(all_cells(), task["only"]))
+        if not self.cells:
+            raise SystemExit(f"--only {task['only']}: no cell has such a name")
+        if task["quick"]:
+            self.cells = with_fewer_rows(self.cells)
+        most = max(cell.elements * (8 if cell.dtype == "float64" else 4) for cell in self.cells)
+        self.bandwidth = Bandwidth(task["threads"], most_read=2 * most, most_written=most)
+
+    def possible(self, cells: list[Cell]) -> list[Cell]:
+        """Cells that this version of logitloss and the installed packages allow; the others' reasons in `missing`."""
+        if not problems.HAVE_BFLOAT16:
+            self.missing["bfloat16"] = "its cells need ml_dtypes"
+            cells = [cell for cell in cells if cell.dtype != "bfloat16"]
+        for cell in cells:
+            if not hasattr(ll, cell.operation):
+                self.missing[f"logitloss.{cell.operation}"] = f"not in version {ll.__version__}"
+        return [cell for cell in cells if hasattr(ll, cell.operation)]
+
+    def run(self) -> dict:
+        peak = peak_flops(self.task["threads"])
+        label = f"{self.task['threads']} thread(s), {self.task['allocator']} allocator"
+        bar = tqdm(self.cells, desc=label, file=sys.stderr, disable=None)
+        cells = []
+        for cell in bar:
+            bar.set_postfix_str(cell.name)
+            cells.append(self.measure(cell))
+        return {"peak_flops": peak, "cells": cells, "missing": self.missing}
+
+    def measure(self, cell: Cell) -> dict:
+        problem = problems.build(cell)
+        read, write = problem.traffic()
+        excluded: dict[str, str] = {}
+        runners = self.valid_runners(problem, excluded)
+        bounds: dict = {}
+        contestants: dict = {}
+        if any(name.startswith("logitloss") for name in runners):  # else there is nothing to compare with
+            bounds = self.bounds(runners, read, write)
+            contestants = {**runners, **bounds}
+            self.calibrate(contestants, excluded)
+        times = interleave(contestants, self.task["rounds"])
+        return {
+            **asdict(cell),
+            "name": cell.name,
+            "elements": cell.elements,
+            "flops": FLOPS_PER_LOGIT[cell.operation] * cell.elements,
+            "read": read,
+            "write": write,
+            "seconds": times,
+            "in_place": [name for name, runner in runners.items() if runner.in_place],
+            "loops": {name: bound.loops for name, bound in bounds.items()},
+            "excluded": excluded,
+        }
+
+    def valid_runners(self, problem: problems.Problem, excluded: dict[str, str]) -> dict[str, Runner]:
+        """Those that run the problem and agree with logitloss's fresh result; reasons for the others in `excluded`."""
+        valid: dict[str, Runner] = {}
+        expected = None
+        for module in self.modules:
+            try:
+                runners = module.runners(problem)
+            except Exception as error:  # a peer may refuse in any way; the report says how
+                excluded[module.NAME] = f"refused: {first_line(error)}"
+                continue
+            for name, runner in runners.items():
+                try:
+                    result = [sampled(part) for part in runner.first_result()]
+                except Exception as error:
+                    excluded[name] = f"refused: {first_line(error)}"
+                    continue
+                expected = expected or result
+                wrong = disagreement(result, expected, problem.dtype)
+                if wrong:
+                    excluded[name] = f"WRONG: {wrong}"
+                else:
+                    valid[name] = runner
+        return valid
+
+    def bounds(self, runners: dict[str, Runner], read: int, write: int) -> dict:
+        if read + write < LEAST_BYTES:
+            return {}
+        bounds = {"bound": self.bandwidth.bound(read, write, in_place=False)}
+        if any(runner.in_place for runner in runners.values()):
+            bounds["bound in place"] = self.bandwidth.bound(read, write, in_place=True)
+        return bounds
+
+    def calibrate(self, contestants: dict, excluded: dict[str, str]) -> None:
+        """Set the calls per sample, and leave out who is so slow that only patience would be measured."""
+        fastest = np.inf
+        for name, runner in list(contestants.items()):
+            runner.calibrate(self.task["sample"])
+            if isinstance(runner, Runner):
+                fastest = min(fastest, runner.seconds)
+                if runner.seconds > max(self.task["patience"], 20 * fastest):
+                    excluded[name] = f"slow: one call took {runner.seconds:.2f} s"
+                    del contestants[name]
+
+
+def select(cells: list[Cell], patterns: list[str]) -> list[Cell]:
+    """Cells of which a word of "family: name" begins one of the patterns (shell wildcards allowed); all without."""
+    if not patterns:
+        return cells
+
+    def matches(cell: Cell) -> bool:
+        text = f" {cell.family}: {cell.name}".lower()
+        return any(fnmatch.fnmatchcase(text, f"* {pattern.lower()}*") for pattern in patterns)
+
+    return [cell for cell in cells if matches(cell)]
+
+
+def interleave(contestants: dict, rounds: int) -> dict[str, list[float]]:
+    """One sample of each per round; every round starts with another, so that nobody always follows the same one."""
+    names = list(contestants)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds if names else 0):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            times[name].append(contestants[name].sample())
+    return times
+
+
+def sampled(array: np.ndarray) -> np.ndarray:
+    """A float64 copy of the result, or of elements spread over a large one (and its ends)."""
+    flat = array.reshape(-1)
+    if flat.size > COMPARED:
+        step = flat.size // COMPARED | 1  # odd: walks through all columns of a row length that is even
+        flat = np.concatenate([flat[:1000], flat[::step], flat[-1000:]])
+    return flat.astype(np.float64)
+
+
+def disagreement(result: list[np.ndarray], expected: list[np.ndarray], dtype: str) -> str:
+    relative, absolute = TOLERANCE[dtype]
+    if len(result) != len(expected):
+        return f"{len(result)} results, expected {len(expected)}"
+    for part, (ours, theirs) in enumerate(zip(expected, result, strict=True)):
+        if ours.shape != theirs.shape:
+            return f"result {part} has {theirs.size} elements, expected {ours.size}"
+        allowed = relative * np.abs(ours) + absolute * np.abs(ours).max(initial=0.0)
+        difference = np.abs(ours - theirs)
+        if not np.all(difference <= allowed):
+            worst = int(np.argmax(difference - allowed))
+            return f"result {part} has {theirs[worst]:.9g} where logitloss has {ours[worst]:.9g}"
+    return ""
+
+
+def first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else ''}"[:160]

@@ -1,0 +1,120 @@
+"""The table: one row per cell and way of giving the output, the peers' times beside ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+
+OURS = "logitloss"
+TARGET_RATIO = 3.0
+TARGET_BANDWIDTH = 0.85
+TARGET_CALL_SECONDS = 1.5e-6
+
+
+@dataclass
+class Row:
+    """One way of running logitloss on a cell, against everybody else's time for the cell."""
+
+    cell: dict
+    variant: str  # "", "out", "grad_out" or "in place"
+    seconds: float
+    bound: float | None  # seconds that moving the bytes takes
+    peers: dict[str, float]
+
+    @property
+    def name(self) -> str:
+        return f"{self.cell['name']}{', ' + self.variant if self.variant else ''}"
+
+    @property
+    def bandwidth(self) -> float | None:
+        return self.bound / self.seconds if self.bound else None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times faster than the fastest peer."""
+        return min(self.peers.values()) / self.seconds if self.peers else None
+
+    @property
+    def on_target(self) -> bool:
+        if self.cell["family"] == "call":
+            return self.seconds <= TARGET_CALL_SECONDS
+        return (self.ratio or 0) >= TARGET_RATIO or (self.bandwidth or 0) >= TARGET_BANDWIDTH
+
+
+def rows(setting: dict) -> list[Row]:
+    result = []
+    for cell in setting["cells"]:
+        seconds = {name: median(times) for name, times in cell["seconds"].items()}
+        peers = {name: s for name, s in seconds.items() if not name.startswith((OURS, "bound"))}
+        for name, own in seconds.items():
+            if name.startswith(OURS):
+                bound = seconds.get("bound in place" if name in cell["in_place"] else "bound")
+                result.append(Row(cell, name.removeprefix(OURS).strip(), own, bound, peers))
+    return result
+
+
+def peer_names(setting: dict) -> list[str]:
+    timed = {name for row in rows(setting) for name in row.peers}
+    return [name for name in setting["contestants"] if name in timed]
+
+
+def markdown(results: dict) -> str:
+    return "\n".join(line for setting in results["settings"] for line in section(setting))
+
+
+def section(setting: dict) -> list[str]:
+    peers = peer_names(setting)
+    titles = ["cell", "logitloss", "of bandwidth", "x fastest peer", *peers, "target"]
+    lines = [
+        f"## {setting['threads']} thread(s), {setting['allocator']} allocator",
+        "",
+        *(f"- {name}: {value}" for name, value in setting["environment"].items()),
+        "",
+        "Medians of rounds; in brackets how many times longer a peer takes.",
+        "",
+        f"| {' | '.join(titles)} |",
+        "|" + "---|" * len(titles),
+    ]
+    table = rows(setting)
+    for row in table:
+        columns = [
+            row.name,
+            duration(row.seconds),
+            f"{row.bandwidth:.0%}" if row.bandwidth else "",
+            f"{row.ratio:.1f}" if row.ratio else "",
+            *(f"{duration(row.peers[p])} ({row.peers[p] / row.seconds:.1f}x)" if p in row.peers else "" for p in peers),
+            "yes" if row.on_target else "NO",
+        ]
+        lines.append(f"| {' | '.join(columns)} |")
+    met = sum(row.on_target for row in table)
+    lines += ["", f"On target: {met} of {len(table)} rows.", *left_out(setting), ""]
+    return lines
+
+
+def left_out(setting: dict) -> list[str]:
+    """What was not timed and why, said once per reason."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in setting["missing"].items():
+        reasons.setdefault(f"{name} is missing ({reason})", [])
+    for cell in setting["cells"]:
+        for name, reason in cell["excluded"].items():
+            reasons.setdefault(f"{name} {reason}", []).append(cell["name"])
+    return [f"- Not timed: {reason}{': ' * bool(cells)}{', '.join(cells)}" for reason, cells in reasons.items()]
+
+
+def duration(seconds: float) -> str:
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if seconds * factor >= (0.1 if unit == "ms" else 1.0) or unit == "us":
+            return f"{seconds * factor:.3g} {unit}"
+    raise AssertionError("unreachable")
+
+
+def exit_code(results: dict) -> int:
+    """1 if a result was wrong, or if logitloss refused a cell."""
+    reasons = [
+        (name, reason)
+        for setting in results["settings"]
+        for cell in setting["cells"]
+        for name, reason in cell["excluded"].items()
+    ]
+    return int(any(reason.startswith("WRONG") or name.startswith(OURS) for name, reason in reasons))

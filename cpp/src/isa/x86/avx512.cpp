@@ -1,0 +1,232 @@
+// AVX-512 (F, BW, DQ, VL): 16 lanes of float32, 8 of float64; a mask is a bit a lane, in a register of its own.
+// HACKING.md, "The vector layer", says what each verb means.
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "kernels/kernel_table.hpp"
+
+namespace logitloss::detail {
+namespace avx512 {
+namespace {
+// The features that the target string below lets the compiler use, and that the operating system saves.
+bool supported() {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
+}
+}  // namespace
+}  // namespace avx512
+}  // namespace logitloss::detail
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,fma")
+// The vectors of "undefined" lanes in GCC 12's own headers, used where a full mask hides them.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+namespace logitloss::detail::avx512 {
+namespace {
+
+#define LOGITLOSS_INLINE inline __attribute__((always_inline))
+
+template <class T>
+struct Vec;
+template <class T>
+struct Bits;
+template <class T>
+struct Mask;
+
+template <>
+struct Vec<float> {
+    static constexpr std::size_t lanes = 16;
+    __m512 v;
+};
+template <>
+struct Bits<float> {
+    __m512i v;
+};
+template <>
+struct Mask<float> {
+    __mmask16 v;
+};
+template <>
+struct Vec<double> {
+    static constexpr std::size_t lanes = 8;
+    __m512d v;
+};
+template <>
+struct Bits<double> {
+    __m512i v;
+};
+template <>
+struct Mask<double> {
+    __mmask8 v;
+};
+
+using VecF = Vec<float>;
+using VecD = Vec<double>;
+
+LOGITLOSS_INLINE VecF load(const float* p) { return {_mm512_loadu_ps(p)}; }
+LOGITLOSS_INLINE VecD load(const double* p) { return {_mm512_loadu_pd(p)}; }
+LOGITLOSS_INLINE void store(float* p, VecF a) { _mm512_storeu_ps(p, a.v); }
+LOGITLOSS_INLINE void store(double* p, VecD a) { _mm512_storeu_pd(p, a.v); }
+LOGITLOSS_INLINE void stream(float* p, VecF a) { _mm512_stream_ps(p, a.v); }
+LOGITLOSS_INLINE void stream(double* p, VecD a) { _mm512_stream_pd(p, a.v); }
+LOGITLOSS_INLINE void stream_fence() { _mm_sfence(); }
+LOGITLOSS_INLINE VecF splat(float a) { return {_mm512_set1_ps(a)}; }
+LOGITLOSS_INLINE VecD splat(double a) { return {_mm512_set1_pd(a)}; }
+
+LOGITLOSS_INLINE void prefetch_near(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+LOGITLOSS_INLINE void prefetch_far(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
+// PREFETCHW fetches a line for writing. CPUs that lack it take its encoding for a no-op, so no feature bit is needed;
+// __builtin_prefetch would emit the prefetch for reading.
+LOGITLOSS_INLINE void prefetch_store(const void* p) {
+    asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(p)));
+}
+
+LOGITLOSS_INLINE VecF operator+(VecF a, VecF b) { return {_mm512_add_ps(a.v, b.v)}; }
+LOGITLOSS_INLINE VecD operator+(VecD a, VecD b) { return {_mm512_add_pd(a.v, b.v)}; }
+LOGITLOSS_INLINE VecF operator-(VecF a, VecF b) { return {_mm512_sub_ps(a.v, b.v)}; }
+LOGITLOSS_INLINE VecD operator-(VecD a, VecD b) { return {_mm512_sub_pd(a.v, b.v)}; }
+LOGITLOSS_INLINE VecF operator*(VecF a, VecF b) { return {_mm512_mul_ps(a.v, b.v)}; }
+LOGITLOSS_INLINE VecD operator*(VecD a, VecD b) { return {_mm512_mul_pd(a.v, b.v)}; }
+LOGITLOSS_INLINE VecF operator/(VecF a, VecF b) { return {_mm512_div_ps(a.v, b.v)}; }
+LOGITLOSS_INLINE VecD operator/(VecD a, VecD b) { return {_mm512_div_pd(a.v, b.v)}; }
+LOGITLOSS_INLINE VecF fma(VecF a, VecF b, VecF c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+LOGITLOSS_INLINE VecD fma(VecD a, VecD b, VecD c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
+LOGITLOSS_INLINE VecF neg_fma(VecF a, VecF b, VecF c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
+LOGITLOSS_INLINE VecD neg_fma(VecD a, VecD b, VecD c) { return {_mm512_fnmadd_pd(a.v, b.v, c.v)}; }
+LOGITLOSS_INLINE VecF max(VecF a, VecF b) { return {_mm512_max_ps(a.v, b.v)}; }
+LOGITLOSS_INLINE VecD max(VecD a, VecD b) { return {_mm512_max_pd(a.v, b.v)}; }
+LOGITLOSS_INLINE VecF min(VecF a, VecF b) { return {_mm512_min_ps(a.v, b.v)}; }
+LOGITLOSS_INLINE VecD min(VecD a, VecD b) { return {_mm512_min_pd(a.v, b.v)}; }
+LOGITLOSS_INLINE VecF abs(VecF a) { return {_mm512_andnot_ps(_mm512_set1_ps(-0.0f), a.v)}; }
+LOGITLOSS_INLINE VecD abs(VecD a) { return {_mm512_andnot_pd(_mm512_set1_pd(-0.0), a.v)}; }
+
+LOGITLOSS_INLINE Mask<float> less(VecF a, VecF b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
+LOGITLOSS_INLINE Mask<double> less(VecD a, VecD b) { return {_mm512_cmp_pd_mask(a.v, b.v, _CMP_LT_OQ)}; }
+LOGITLOSS_INLINE Mask<float> equal(VecF a, VecF b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ)}; }
+LOGITLOSS_INLINE Mask<double> equal(VecD a, VecD b) { return {_mm512_cmp_pd_mask(a.v, b.v, _CMP_EQ_OQ)}; }
+LOGITLOSS_INLINE Mask<float> operator|(Mask<float> a, Mask<float> b) { return {static_cast<__mmask16>(a.v | b.v)}; }
+LOGITLOSS_INLINE Mask<double> operator|(Mask<double> a, Mask<double> b) { return {static_cast<__mmask8>(a.v | b.v)}; }
+LOGITLOSS_INLINE VecF select(Mask<float> m, VecF a, VecF b) { return {_mm512_mask_blend_ps(m.v, b.v, a.v)}; }
+LOGITLOSS_INLINE VecD select(Mask<double> m, VecD a, VecD b) { return {_mm512_mask_blend_pd(m.v, b.v, a.v)}; }
+LOGITLOSS_INLINE bool any(Mask<float> m) { return m.v != 0; }
+LOGITLOSS_INLINE bool any(Mask<double> m) { return m.v != 0; }
+
+LOGITLOSS_INLINE Bits<float> bits(VecF a) { return {_mm512_castps_si512(a.v)}; }
+LOGITLOSS_INLINE Bits<double> bits(VecD a) { return {_mm512_castpd_si512(a.v)}; }
+LOGITLOSS_INLINE VecF from_bits(Bits<float> a) { return {_mm512_castsi512_ps(a.v)}; }
+LOGITLOSS_INLINE VecD from_bits(Bits<double> a) { return {_mm512_castsi512_pd(a.v)}; }
+LOGITLOSS_INLINE Bits<float> splat_bits(std::uint32_t a) { return {_mm512_set1_epi32(static_cast<int>(a))}; }
+LOGITLOSS_INLINE Bits<double> splat_bits(std::uint64_t a) { return {_mm512_set1_epi64(static_cast<long long>(a))}; }
+LOGITLOSS_INLINE Bits<float> operator+(Bits<float> a, Bits<float> b) { return {_mm512_add_epi32(a.v, b.v)}; }
+LOGITLOSS_INLINE Bits<double> operator+(Bits<double> a, Bits<double> b) { return {_mm512_add_epi64(a.v, b.v)}; }
+LOGITLOSS_INLINE Bits<float> operator-(Bits<float> a, Bits<float> b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+LOGITLOSS_INLINE Bits<double> operator-(Bits<double> a, Bits<double> b) { return {_mm512_sub_epi64(a.v, b.v)}; }
+LOGITLOSS_INLINE Bits<float> operator|(Bits<float> a, Bits<float> b) { return {_mm512_or_si512(a.v, b.v)}; }
+LOGITLOSS_INLINE Bits<double> operator|(Bits<double> a, Bits<double> b) { return {_mm512_or_si512(a.v, b.v)}; }
+template <int count>
+LOGITLOSS_INLINE Bits<float> shift_left(Bits<float> a) {
+    return {_mm512_slli_epi32(a.v, count)};
+}
+template <int count>
+LOGITLOSS_INLINE Bits<double> shift_left(Bits<double> a) {
+    return {_mm512_slli_epi64(a.v, count)};
+}
+template <int count>
+LOGITLOSS_INLINE Bits<float> shift_right(Bits<float> a) {
+    return {_mm512_srli_epi32(a.v, count)};
+}
+template <int count>
+LOGITLOSS_INLINE Bits<double> shift_right(Bits<double> a) {
+    return {_mm512_srli_epi64(a.v, count)};
+}
+
+template <int half>
+LOGITLOSS_INLINE VecD widen(VecF a) {
+    return {_mm512_cvtps_pd(half == 0 ? _mm512_castps512_ps256(a.v) : _mm512_extractf32x8_ps(a.v, 1))};
+}
+LOGITLOSS_INLINE VecF narrow(VecD lower, VecD upper) {
+    return {_mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(lower.v)), _mm512_cvtpd_ps(upper.v), 1)};
+}
+
+// A 128-bit part of vector i comes from row i, or i + the parts before it: transposing inside the parts is then enough.
+LOGITLOSS_INLINE void transpose_parts(VecF (&q)[4]) {
+    const __m512 low01 = _mm512_unpacklo_ps(q[0].v, q[1].v);
+    const __m512 high01 = _mm512_unpackhi_ps(q[0].v, q[1].v);
+    const __m512 low23 = _mm512_unpacklo_ps(q[2].v, q[3].v);
+    const __m512 high23 = _mm512_unpackhi_ps(q[2].v, q[3].v);
+    q[0] = {_mm512_shuffle_ps(low01, low23, 0x44)};
+    q[1] = {_mm512_shuffle_ps(low01, low23, 0xee)};
+    q[2] = {_mm512_shuffle_ps(high01, high23, 0x44)};
+    q[3] = {_mm512_shuffle_ps(high01, high23, 0xee)};
+}
+LOGITLOSS_INLINE void transpose_parts(VecD (&q)[2]) {
+    const __m512d low = _mm512_unpacklo_pd(q[0].v, q[1].v);
+    q[1] = {_mm512_unpackhi_pd(q[0].v, q[1].v)};
+    q[0] = {low};
+}
+LOGITLOSS_INLINE void load_transposed(const float* const* rows, std::size_t offset, VecF (&out)[4]) {
+    for (std::size_t i = 0; i < 4; ++i) {
+        __m512 part = _mm512_castps128_ps512(_mm_loadu_ps(rows[i] + offset));
+        part = _mm512_insertf32x4(part, _mm_loadu_ps(rows[4 + i] + offset), 1);
+        part = _mm512_insertf32x4(part, _mm_loadu_ps(rows[8 + i] + offset), 2);
+        out[i] = {_mm512_insertf32x4(part, _mm_loadu_ps(rows[12 + i] + offset), 3)};
+    }
+    transpose_parts(out);
+}
+LOGITLOSS_INLINE void load_transposed(const double* const* rows, std::size_t offset, VecD (&out)[2]) {
+    for (std::size_t i = 0; i < 2; ++i) {
+        __m512d part = _mm512_castpd128_pd512(_mm_loadu_pd(rows[i] + offset));
+        part = _mm512_insertf64x2(part, _mm_loadu_pd(rows[2 + i] + offset), 1);
+        part = _mm512_insertf64x2(part, _mm_loadu_pd(rows[4 + i] + offset), 2);
+        out[i] = {_mm512_insertf64x2(part, _mm_loadu_pd(rows[6 + i] + offset), 3)};
+    }
+    transpose_parts(out);
+}
+LOGITLOSS_INLINE void store_transposed(const VecF (&in)[4], float* const* rows, std::size_t offset) {
+    VecF q[4] = {in[0], in[1], in[2], in[3]};
+    transpose_parts(q);
+    for (std::size_t i = 0; i < 4; ++i) {
+        _mm_storeu_ps(rows[i] + offset, _mm512_castps512_ps128(q[i].v));
+        _mm_storeu_ps(rows[4 + i] + offset, _mm512_extractf32x4_ps(q[i].v, 1));
+        _mm_storeu_ps(rows[8 + i] + offset, _mm512_extractf32x4_ps(q[i].v, 2));
+        _mm_storeu_ps(rows[12 + i] + offset, _mm512_extractf32x4_ps(q[i].v, 3));
+    }
+}
+LOGITLOSS_INLINE void store_transposed(const VecD (&in)[2], double* const* rows, std::size_t offset) {
+    VecD q[2] = {in[0], in[1]};
+    transpose_parts(q);
+    for (std::size_t i = 0; i < 2; ++i) {
+        _mm_storeu_pd(rows[i] + offset, _mm512_castpd512_pd128(q[i].v));
+        _mm_storeu_pd(rows[2 + i] + offset, _mm_castps_pd(_mm512_extractf32x4_ps(_mm512_castpd_ps(q[i].v), 1)));
+        _mm_storeu_pd(rows[4 + i] + offset, _mm_castps_pd(_mm512_extractf32x4_ps(_mm512_castpd_ps(q[i].v), 2)));
+        _mm_storeu_pd(rows[6 + i] + offset, _mm_castps_pd(_mm512_extractf32x4_ps(_mm512_castpd_ps(q[i].v), 3)));
+    }
+}
+
+#include "kernels/kernels.inl"
+
+}  // namespace
+}  // namespace logitloss::detail::avx512
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC diagnostic pop
+#pragma GCC pop_options
+#endif
+
+namespace logitloss::detail {
+extern const KernelTable avx512_kernels;
+constexpr KernelTable avx512_kernels = avx512::make_table("avx512", avx512::supported);
+}  // namespace logitloss::detail

@@ -1,0 +1,135 @@
+// Sigmoid focal loss, element by element.
+
+/// A number that two add up to; low is smaller than an ulp of high, or about one.
+template <class T>
+struct Pair {
+    Vec<T> high;
+    Vec<T> low;
+};
+
+/// exp(x.high + x.low), for sums of at most 0.3. Below the least term of exp_parts, and at -inf, 0.
+template <class T>
+LOGITLOSS_INLINE Vec<T> exp_of_pair(Pair<T> x) {
+    const ExpShift<T> shift(T(0));
+    const ExpParts<T> parts = exp_parts(x.high, shift);
+    const Vec<T> low = select(less(x.high, shift.lowest), splat(T(0)), x.low);
+    return fma(parts.mantissa, low, parts.mantissa) * parts.scale;
+}
+
+/// Loss a m^gamma H and its gradient, where with p = sigmoid(x)
+///     H = t softplus(-x) + (1-t) softplus(x),   m = 1 - p_t = (1-t) p + t (1-p),   a = alpha t + (1-alpha) (1-t);
+///     gradient = a m^gamma [ (p - t) - gamma (2t-1) H p (1-p) / m ].
+///
+/// Note [focal loss in log space]: with e = exp(-|x|), m = u / (1+e) and u = (1-t) {1 or e} + t {e or 1}, so
+/// m^gamma = exp(gamma (log u - log1p(e))). For a hard target log u is 0 or exactly -|x|: no digit of 1 - p_t is lost
+/// at either end. An exponent of -80 rounded to T would cost 80 half ulps of the power, so the exponent is a pair of
+/// numbers. For a hard target both terms of the gradient have the same sign, and p (1-p) / m is 1/(1+e) or e/(1+e).
+/// A soft target has a dozen roundings more, which gamma multiplies: in float32 it takes the steps in float64, from its
+/// smoothing and from 1-t on.
+template <class T>
+struct FocalElement {
+    static constexpr bool smooths = true;
+    static constexpr bool narrow_type = sizeof(T) == sizeof(float);
+    static constexpr T largest = T(narrow_type ? __FLT_MAX__ : __DBL_MAX__);
+
+    const FocalParameters& parameters;
+    const double smoothing;
+    const T gamma;
+    const T gamma_rest;  // what T cannot hold of gamma
+
+    LOGITLOSS_INLINE FocalElement(const FocalParameters& p, double label_smoothing)
+        : parameters(p),
+          smoothing(label_smoothing),
+          gamma(p.gamma < static_cast<double>(largest) ? static_cast<T>(p.gamma) : largest),
+          gamma_rest(p.gamma < static_cast<double>(largest) ? static_cast<T>(p.gamma - static_cast<double>(gamma))
+                                                            : T(0)) {}
+
+    LOGITLOSS_INLINE ElementResult<T> operator()(Vec<T> x, Vec<T> t, Vec<T> one_minus_t) const {
+        if constexpr (narrow_type) {
+            const auto soft = is_soft(t, one_minus_t);
+            if (!any(soft) && smoothing == 0.0)
+                return evaluate(x, t, one_minus_t);
+            ElementResult<T> wide;
+            evaluate_in_float64(*this, x, t, wide);
+            if (smoothing != 0.0)
+                return wide;
+            const ElementResult<T> hard = evaluate(x, t, one_minus_t);
+            return {select(soft, wide.loss, hard.loss), select(soft, wide.gradient, hard.gradient)};
+        }
+        if (smoothing == 0.0)
+            return evaluate(x, t, one_minus_t);
+        const Smoothing<T> smoothed(smoothing);
+        return evaluate(x, smoothed(t), smoothed(one_minus_t));
+    }
+
+    static LOGITLOSS_INLINE Mask<T> is_soft(Vec<T> t, Vec<T> one_minus_t) {
+        return less(splat(T(0)), abs(t * one_minus_t));
+    }
+
+    LOGITLOSS_INLINE ElementResult<T> evaluate(Vec<T> x, Vec<T> t, Vec<T> one_minus_t) const {
+        const Vec<T> zero = splat(T(0));
+        const LogisticParts<T> parts(x);
+        const Vec<T> u = fma(one_minus_t, parts.up, t * parts.down);
+        const Vec<T> alpha = fma(splat(static_cast<T>(parameters.alpha)), t,
+                                 splat(static_cast<T>(parameters.one_minus_alpha)) * one_minus_t);
+        const Vec<T> factor = alpha * exp_of_pair(exponent(log_of_u(parts, u, t, one_minus_t), parts.log1p_e));
+        const Vec<T> entropy = parts.cross_entropy(t, one_minus_t);
+        const Vec<T> loss = select(equal(factor, zero), zero, factor * entropy);
+
+        // e / u = p (1-p) / m (1+e); 0 where e is, even beside an infinite entropy.
+        const Vec<T> ratio = select(equal(parts.e, zero), zero, parts.e / u);
+        const Vec<T> change = select(equal(ratio, zero), zero, ratio * entropy) * splat(gamma);
+        const Vec<T> numerator = neg_fma(t - one_minus_t, change, parts.pull(t, one_minus_t));
+        const Vec<T> gradient = factor * (numerator / (splat(T(1)) + parts.e));
+        return {loss, select(equal(factor, zero), zero, gradient)};
+    }
+
+    /// log u of a hard target, and in float64 of a soft one too. A target outside [0, 1] has none: NaN.
+    LOGITLOSS_INLINE Pair<T> log_of_u(const LogisticParts<T>& parts, Vec<T> u, Vec<T> t, Vec<T> one_minus_t) const {
+        const Vec<T> zero = splat(T(0));
+        const Vec<T> distance = min(splat(largest), abs(parts.x));  // finite: a gamma of 0 makes it 0
+        const auto agrees = equal(one_minus_t, select(less(parts.x, zero), splat(T(1)), zero));
+        const Pair<T> hard{select(agrees, zero - distance, zero), zero};
+        if constexpr (narrow_type)
+            return hard;
+        const auto soft = is_soft(t, one_minus_t);
+        if (!any(soft))
+            return hard;
+        const Vec<T> smallest = power_of_two(splat(T(1) - Constants<T>::bias));
+        const LogParts<T> log = log_normal(max(smallest, u));
+        const Vec<T> sum = log.sum();
+        const Vec<T> nan = splat(T(__builtin_nan("")));
+        const Vec<T> high = select(less(min(t, one_minus_t), zero), nan, sum);
+        return {select(soft, high, hard.high), select(soft, (log.high - sum) + log.low, zero)};
+    }
+
+    /// gamma (log u - log1p(e))
+    LOGITLOSS_INLINE Pair<T> exponent(Pair<T> log_u, Vec<T> log1p_e) const {
+        const Vec<T> g = splat(gamma);
+        const Vec<T> a = g * log_u.high;
+        const Vec<T> b = splat(T(0)) - g * log1p_e;
+        const Vec<T> a_rest = fma(g, log_u.high, splat(T(0)) - a) + g * log_u.low;
+        const Vec<T> b_rest = neg_fma(g, log1p_e, splat(T(0)) - b);
+        const Vec<T> high = a + b;
+        const Vec<T> back = high - a;
+        const Vec<T> lost = (a - (high - back)) + (b - back);
+        const Vec<T> rest = fma(splat(gamma_rest), log_u.high - log1p_e, a_rest + b_rest);
+        return {high, lost + rest};
+    }
+
+    /// Apart from the loop, which seldom needs it.
+    static __attribute__((noinline)) void evaluate_in_float64(const FocalElement& narrow_element, const Vec<float>& x,
+                                                              const Vec<float>& t, ElementResult<float>& out) {
+        const FocalElement<double> element(narrow_element.parameters, narrow_element.smoothing);
+        const Vec<double> one = splat(1.0);
+        const auto lower = element(widen<0>(x), widen<0>(t), one - widen<0>(t));
+        const auto upper = element(widen<1>(x), widen<1>(t), one - widen<1>(t));
+        out = {narrow(lower.loss, upper.loss), narrow(lower.gradient, upper.gradient)};
+    }
+};
+
+/// KernelTable::focal.
+template <class T>
+double focal(const BceBlock<T>& block, const FocalParameters& parameters, std::size_t n) {
+    return sweep_elements<T>(block, n, FocalElement<T>(parameters, block.smoothing));
+}

@@ -1,0 +1,329 @@
+// The seam between the losses and an instruction set: the table of kernels that each isa/*.cpp file exports.
+//
+// Every kernel is single-threaded, reads and writes contiguous memory (at any alignment), allocates nothing and throws
+// nothing, and gives the same bits on every instruction set. "A block" is at most block_size consecutive classes of a
+// row, or elements.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace logitloss::detail {
+
+/// Classes of a row that are summed together, counted from the start of the row. Results depend on it.
+constexpr std::size_t block_size = 4096;
+
+/// Rows whose ends are computed together, one row in each vector lane.
+constexpr std::size_t row_batch = 16;
+
+/// Rows that go side by side through one call of a kernel, at most.
+constexpr std::size_t most_lanes = 64;
+
+/// Length of an array of n numbers filled up to whole groups of 256 bytes.
+template <class T>
+constexpr std::size_t padded_length(std::size_t n) {
+    constexpr std::size_t group = 256 / sizeof(T);
+    return (n + group - 1) / group * group;
+}
+
+/// The index that names no class.
+constexpr std::size_t no_index = static_cast<std::size_t>(-1);
+
+enum class BlockKind : std::int32_t {
+    normal,  ///< |max| is at most 2^17: sum and exponent hold
+    deep,    ///< max < -2^17 and no NaN: adds nothing to a row that also has a normal block
+    slow,    ///< +inf, a huge value, or a NaN that the maximum does not show: the row needs the careful kernels
+};
+
+/// Exponent of a sum of nothing: below every other, and far from overflow when subtracted.
+constexpr double no_exponent = -1073741824.0;
+
+/// Some classes of a row:  sum_j exp(x_j) = sum * 2^exponent.
+struct BlockState {
+    double sum;
+    double exponent;  ///< integral
+    double max;       ///< NaNs do not show in it; -inf if there is no class
+    BlockKind kind;
+};
+
+/// Ends of up to most_lanes rows, an array per quantity, so that a vector holds one quantity of several rows.
+template <class T>
+struct LogSumExpEnds {
+    double sum[most_lanes];        ///< in
+    double exponent[most_lanes];   ///< in
+    T max[most_lanes];             ///< in: |max| at most 2^17
+    double above_max[most_lanes];  ///< out: LSE - max = log(sum 2^exponent / exp(max))
+    double lse[most_lanes];        ///< out: log-sum-exp
+    double scale[most_lanes];      ///< out: 1 / sum
+};
+
+/// Rows with one class taken out: the target, or the largest.
+template <class T>
+struct ExcludedEnds {
+    double sum[most_lanes];          ///< in: of the other classes, 0 if there is none
+    double exponent[most_lanes];     ///< in: of that sum, no_exponent if there is none
+    T logit[most_lanes];             ///< in: of the class taken out, |logit| at most 2^17
+    double gap[most_lanes];          ///< out: LSE - logit, to relative accuracy
+    double base[most_lanes];         ///< out: exponent under which `scale` holds: that of the sum, if there is one
+    double scale[most_lanes];        ///< out: 1 / (sum of all exponentials / 2^base)
+    double complement[most_lanes];   ///< out: 1 - p of the class taken out, to relative accuracy
+    double probability[most_lanes];  ///< out: p of the class taken out
+};
+
+/// One element that is written with a value of its own.
+template <class T>
+struct Patch {
+    std::size_t index = no_index;
+    T value = T(0);
+};
+
+/// out_j = scale exp(x_j) / 2^exponent + linear q_j
+template <class T>
+struct RowScale {
+    T exponent;
+    T scale;
+    T linear;
+};
+
+/// Rows side by side, and how many numbers each has.
+struct TileShape {
+    std::size_t lanes;  ///< a multiple of row_batch, at most most_lanes
+    std::size_t classes;
+};
+
+/// Where the rows after a tile's are: class j of lane r is within a cache line of start + j class_step + r lane_step.
+/// Only ever prefetched.
+struct NextTile {
+    const char* start = nullptr;
+    std::ptrdiff_t class_step = 0;
+    std::ptrdiff_t lane_step = 0;
+};
+
+/// Arrays of a quantity of each row side by side.
+template <class T>
+struct ColumnStates {
+    const T* excluded;  ///< in: number of the class that does not count, -1 for none; null: all count
+    T* max;             ///< out: largest logit that counts; NaNs do not show in it
+    double* sum;        ///< out: sum_j exp(x_j) = sum * 2^exponent where |max| is at most 2^17; else 0 or NaN
+    double* exponent;   ///< out: no_exponent where |max| is larger
+    NextTile next;
+};
+
+template <class T>
+struct ColumnInputs {
+    const T* x;
+    std::ptrdiff_t stride;
+    const T* exponentials;  ///< as column_states kept them, under the rows' exponents; or null: computed from x
+    const T* coefficients;  ///< as those; null: all 1
+};
+
+/// RowScale and Patch of rows side by side.
+template <class T>
+struct ColumnScales {
+    T exponent[most_lanes];
+    T scale[most_lanes];
+    T linear[most_lanes];
+    T patched[most_lanes];  ///< number of the class whose value is given, -1 for none
+    T value[most_lanes];
+};
+
+enum class StoreMode : std::int32_t {
+    cached,     ///< fetches the lines to be written ahead of the stores
+    in_place,   ///< the lines have just been read
+    streaming,  ///< past the caches; `out` must be aligned to 64 bytes
+};
+
+/// Elements of a loss against targets in [0, 1]. All but `logits` and `target` may be null; `loss` and `grad` are
+/// written.
+template <class T>
+struct BceBlock {
+    const T* logits;
+    const T* target;
+    const T* weight;
+    const T* pos_weight;
+    const T* upstream;
+    T* loss;
+    T* grad;           ///< may be `logits`
+    T grad_factor;     ///< multiplies every gradient
+    double smoothing;  ///< e: a target t counts as (1-e) t + e/2. Not 0 only beside a `weight`: Note [neutral padding]
+};
+
+/// Options of the focal loss.
+struct FocalParameters {
+    double alpha;            ///< weight of positives
+    double one_minus_alpha;  ///< weight of negatives
+    double gamma;
+};
+
+/// Elements of a loss of differences d = scale (pred - target). All but `pred` and `target` may be null; `loss` and
+/// `grad` are written.
+template <class T>
+struct ErrorBlock {
+    const T* pred;
+    const T* target;
+    const T* weight;
+    const T* upstream;
+    T* loss;
+    T* grad;             ///< may be `pred`
+    double grad_factor;  ///< multiplies every gradient
+    double scale;        ///< a power of two that keeps squares in range
+};
+
+/// How probabilities p are taken: as p / total, clipped to [lower, upper].
+struct Clipping {
+    double total = 1.0;
+    double lower = 0.0;
+    double upper = 1.0;
+};
+
+/// Two sums over a block.
+struct SumPair {
+    double first;
+    double second;
+};
+
+template <class T>
+struct Kernels {
+    /// Sum of exponentials of a block, and its maximum; the class `excluded` counts in neither. With `exponentials`
+    /// (padded_length(n) numbers), those of a normal block are kept there, 0 for the class excluded.
+    void (*block_state)(const T* x, std::size_t n, std::size_t excluded, BlockState* state, T* exponentials);
+    /// The largest element; NaNs do not count; -inf of nothing.
+    T (*largest)(const T* x, std::size_t n);
+    /// Index of the first element equal to `value`, or no_index.
+    std::size_t (*find)(const T* x, std::size_t n, T value);
+    /// sum_j q_j (reference - x_j); a q of 0 adds 0. Without `q`: all 1.
+    double (*sum_gaps)(const T* x, const T* q, std::size_t n, T reference);
+    /// sum_j x_j but `excluded`.
+    double (*sum)(const T* x, std::size_t n, std::size_t excluded);
+
+    /// sum_j b_j exp(x_j) / 2^exponent, |x_j| at most 2^17 or -inf; a b of 0 adds 0.
+    double (*weighted_exponentials)(const T* x, const T* b, std::size_t n, T exponent);
+
+    /// The first `count` rows; those up to the end of the last vector are computed too and must hold numbers.
+    void (*log_sum_exp_ends)(LogSumExpEnds<T>* rows, std::size_t count);
+    void (*excluded_ends)(ExcludedEnds<T>* rows, std::size_t count);
+
+    /// out_j = scale exp(x_j) / 2^exponent + linear q_j (q null: all 1), then the patch. -inf gives exactly 0 in the
+    /// first term. `out` may be `x`. `exponentials`, if not null, is what block_state kept under that exponent.
+    void (*scaled_exponentials)(const T* x, const T* exponentials, std::size_t n, const RowScale<T>& row, const T* q,
+                                Patch<T> patch, StoreMode mode, T* out);
+    /// out_j = (x_j - max) - above_max
+    void (*log_softmax)(const T* x, std::size_t n, T max, T above_max, T* out);
+    /// sum_j y_j dy_j; a y of 0 adds 0.
+    double (*dot)(const T* y, const T* dy, std::size_t n);
+    /// out_j = y_j (dy_j - dot), 0 where y_j is 0. `out` may be `y` or `dy`.
+    void (*softmax_vjp)(const T* y, const T* dy, std::size_t n, T dot, T* out);
+    /// out_j = dy_j - exp(y_j) sum, 0 where y_j is -inf. `out` may be `y` or `dy`.
+    void (*log_softmax_vjp)(const T* y, const T* dy, std::size_t n, T sum, T* out);
+
+    // Rows side by side: class j of row r is x[j * stride + r]. What is kept of them lies shape.lanes apart. Sums run over
+    // the classes in an order of their own, so that a row's results do not depend on the rows beside it.
+    /// columns[j * lanes + r] = rows[r][j], and back. Rows must not overlap when written, unless they hold the same.
+    void (*transpose_rows)(const T* const* rows, TileShape shape, T* columns);
+    void (*transpose_columns)(const T* columns, TileShape shape, T* const* rows);
+    /// block_state of the columns. Returns whether every |max| is at most 2^17.
+    bool (*column_states)(const T* x, std::ptrdiff_t stride, TileShape shape, const ColumnStates<T>& states,
+                          T* exponentials);
+    /// Number of each row's first largest class; -1 where all are -inf or NaN.
+    void (*column_largest)(const T* x, std::ptrdiff_t stride, TileShape shape, T* found);
+    /// sum_j q_j (reference - x_j); a q of 0 adds 0. Without `q`: all 1.
+    void (*column_gaps)(const T* x, std::ptrdiff_t stride, const T* q, TileShape shape, const T* reference,
+                        double* gaps);
+    /// sum_j x_j but `excluded` (null: none).
+    void (*column_sum)(const T* x, std::ptrdiff_t stride, TileShape shape, const T* excluded, double* sums);
+    /// sum_j y_j dy_j; a y of 0 adds 0.
+    void (*column_dot)(const T* y, std::ptrdiff_t y_stride, const T* dy, std::ptrdiff_t dy_stride, TileShape shape,
+                       double* sums);
+    /// scaled_exponentials of the columns; `linear`: whether there is a linear term.
+    void (*write_columns)(const ColumnInputs<T>& in, TileShape shape, bool linear, const ColumnScales<T>& rows,
+                          std::ptrdiff_t out_stride, T* out);
+    void (*column_log_softmax)(const T* x, std::ptrdiff_t stride, TileShape shape, const T* max, const T* above_max,
+                               std::ptrdiff_t out_stride, T* out);
+    void (*column_softmax_vjp)(const T* y, std::ptrdiff_t y_stride, const T* dy, std::ptrdiff_t dy_stride,
+                               TileShape shape, const T* dot, std::ptrdiff_t out_stride, T* out);
+    void (*column_log_softmax_vjp)(const T* y, std::ptrdiff_t y_stride, const T* dy, std::ptrdiff_t dy_stride,
+                                   TileShape shape, const T* sum, std::ptrdiff_t out_stride, T* out);
+
+    /// out_j = cap tanh(x_j / cap); -inf stays. `out` may be `x`.
+    void (*softcap)(const T* x, std::size_t n, T cap, T* out);
+    /// gradient_j *= d (cap tanh(x_j / cap)) / d x_j; unchanged at an x of -inf.
+    void (*softcap_pull_back)(const T* x, std::size_t n, T cap, T* gradient);
+
+    /// Losses and gradients of n elements; returns the sum of the losses.
+    double (*bce)(const BceBlock<T>& block, std::size_t n);
+    /// The same of the focal loss; `pos_weight` is not used. A target outside [0, 1] gives NaN.
+    double (*focal)(const BceBlock<T>& block, const FocalParameters& parameters, std::size_t n);
+
+    /// Losses weight d^2 or weight |d| of n elements and their gradients; returns the sum of the losses. A factor of 0
+    /// makes its product 0.
+    double (*squared_error)(const ErrorBlock<T>& block, std::size_t n);
+    double (*absolute_error)(const ErrorBlock<T>& block, std::size_t n);
+
+    /// out_j = -log(p_j) / unit, or -log2(p_j) where `unit` is 0. `out` may be `p`.
+    void (*self_information)(const T* p, std::size_t n, double unit, T* out);
+    /// sum_j -p_j log(p_j); a p of 0 adds 0, a negative one NaN.
+    double (*entropy)(const T* p, std::size_t n);
+    /// sum_j -p_j log(q_j); a p of 0 adds 0 unless q is NaN, and negative numbers add NaN.
+    double (*cross_entropy_of)(const T* p, const T* q, std::size_t n);
+    /// sum_j (p_j log(p_j / q_j) - p_j + q_j), whose terms are never negative, and sum_j (p_j - q_j). Negative numbers
+    /// add NaN.
+    SumPair (*divergence)(const T* p, const T* q, std::size_t n);
+    /// With d_j = x_j - reference <= 0: sum_j exp(d_j) and sum_j -d_j exp(d_j), but `excluded`. An x of -inf adds 0.
+    SumPair (*exponential_gaps)(const T* x, std::size_t n, std::size_t excluded, double reference);
+
+    /// How many p_j are no number in [0, 1]; not counting those of weight 0, if `weight` is not null.
+    double (*count_outside_unit)(const T* p, const T* weight, std::size_t n);
+    /// sum_j p_j but `excluded`, added up in float64.
+    double (*wide_sum)(const T* p, std::size_t n, std::size_t excluded);
+    /// sum_j -a_j log c_j with c_j = p_j / total, clipped; and the sum of the a_j whose p_j is not clipped. An a of 0
+    /// adds 0.
+    SumPair (*probability_terms)(const T* p, const T* a, std::size_t n, const Clipping& clipping);
+    /// out_j = factor (linear - a_j / p_j), without the second term where a_j is 0 or p_j is clipped; a factor of 0
+    /// makes it 0, and a difference of 0 stays so. `out` may be `p`.
+    void (*probability_gradient)(const T* p, const T* a, std::size_t n, const Clipping& clipping, double linear,
+                                 double factor, T* out);
+    /// bce of probabilities in place of logits, taken as min(upper, max(lower, p)). Unless [lower, upper] is [0, 1],
+    /// only beside a `weight`: Note [neutral padding].
+    double (*bce_of_probabilities)(const BceBlock<T>& block, const Clipping& clipping, std::size_t n);
+
+    /// How many x_j are above `value`, or not below it with `equal_too`; NaN if one is NaN.
+    double (*count_above)(const T* x, std::size_t n, T value, bool equal_too);
+
+    /// Gives every NaN the same bits.
+    void (*canonical_nan)(T* x, std::size_t n);
+
+    // For rows that the fast kernels leave alone: float64 throughout, against a reference near the row's maximum.
+    /// The largest element but `excluded`; NaN if there is one; -inf of nothing.
+    double (*careful_max)(const T* x, std::size_t n, std::size_t excluded);
+    /// sum_j exp(x_j - reference) but `excluded`.
+    double (*careful_sum)(const T* x, std::size_t n, std::size_t excluded, double reference);
+    /// out_j = scale exp(x_j - reference) + linear q_j, then the patch.
+    void (*careful_write)(const T* x, std::size_t n, double reference, double scale, double linear, const T* q,
+                          Patch<T> patch, T* out);
+
+    // The elementary functions over their whole domains, element by element. out may be x.
+    void (*exp)(const T* x, std::size_t n, T* out);
+    void (*log)(const T* x, std::size_t n, T* out);
+    void (*log1p)(const T* x, std::size_t n, T* out);
+};
+
+struct KernelTable {
+    const char* name;
+    bool (*supported)();
+    Kernels<float> float32;
+    Kernels<double> float64;
+
+    template <class T>
+    const Kernels<T>& of() const;
+};
+
+template <>
+inline const Kernels<float>& KernelTable::of<float>() const {
+    return float32;
+}
+template <>
+inline const Kernels<double>& KernelTable::of<double>() const {
+    return float64;
+}
+
+}  // namespace logitloss::detail

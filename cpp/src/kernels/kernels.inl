@@ -1,0 +1,98 @@
+// Every kernel, in the order in which they build on each other. An isa/*.cpp file includes this below its vector
+// layer, inside its target region: nothing here may include a system header.
+
+#if defined(__clang__)
+#define LOGITLOSS_UNROLL _Pragma("unroll")
+#else
+#define LOGITLOSS_UNROLL _Pragma("GCC unroll 64")
+#endif
+
+#include "kernels/exp_log.inl"
+
+#include "kernels/groups.inl"
+
+#include "kernels/row.inl"
+
+#include "kernels/row_ends.inl"
+
+#include "kernels/softmax.inl"
+
+#include "kernels/columns.inl"
+
+#include "kernels/softcap.inl"
+
+#include "kernels/elements.inl"
+
+#include "kernels/bce.inl"
+
+#include "kernels/focal.inl"
+
+#include "kernels/wide.inl"
+
+#include "kernels/regression.inl"
+
+#include "kernels/information.inl"
+
+#include "kernels/probabilities.inl"
+
+#include "kernels/metrics.inl"
+
+#include "kernels/slow.inl"
+
+template <class T>
+constexpr Kernels<T> make_kernels() {
+    Kernels<T> k{};
+    k.block_state = block_state<T>;
+    k.largest = block_largest<T>;
+    k.find = find<T>;
+    k.sum_gaps = sum_gaps<T>;
+    k.sum = sum<T>;
+    k.weighted_exponentials = weighted_exponentials<T>;
+    k.log_sum_exp_ends = log_sum_exp_ends<T>;
+    k.excluded_ends = excluded_ends<T>;
+    k.scaled_exponentials = write_row<T>;
+    k.log_softmax = log_softmax<T>;
+    k.dot = dot<T>;
+    k.softmax_vjp = vjp<T, softmax_vjp_step<T>>;
+    k.log_softmax_vjp = vjp<T, log_softmax_vjp_step<T>>;
+    k.transpose_rows = transpose_rows<T>;
+    k.transpose_columns = transpose_columns<T>;
+    k.column_states = column_states<T>;
+    k.column_largest = column_largest<T>;
+    k.column_gaps = column_gaps<T>;
+    k.column_sum = column_sum<T>;
+    k.column_dot = column_dot<T>;
+    k.write_columns = write_columns<T>;
+    k.column_log_softmax = column_log_softmax<T>;
+    k.column_softmax_vjp = column_vjp<T, softmax_vjp_step<T>>;
+    k.column_log_softmax_vjp = column_vjp<T, log_softmax_vjp_step<T>>;
+    k.softcap = softcap<T>;
+    k.softcap_pull_back = softcap_pull_back<T>;
+    k.bce = bce<T>;
+    k.focal = focal<T>;
+    k.squared_error = error_loss<T, SquaredError>;
+    k.absolute_error = error_loss<T, AbsoluteError>;
+    k.self_information = self_information<T>;
+    k.entropy = entropy<T>;
+    k.cross_entropy_of = cross_entropy_of<T>;
+    k.divergence = divergence<T>;
+    k.exponential_gaps = exponential_gaps<T>;
+    k.count_outside_unit = count_outside_unit<T>;
+    k.wide_sum = wide_sum<T>;
+    k.probability_terms = probability_terms<T>;
+    k.probability_gradient = probability_gradient<T>;
+    k.bce_of_probabilities = bce_of_probabilities<T>;
+    k.count_above = count_above<T>;
+    k.canonical_nan = canonical_nan<T>;
+    k.careful_max = careful_max<T>;
+    k.careful_sum = careful_sum<T>;
+    k.careful_write = careful_write<T>;
+    k.exp = map_array<T, exp_everywhere<T>>;
+    k.log = map_array<T, log_everywhere<T>>;
+    k.log1p = map_array<T, log1p_everywhere<T>>;
+    return k;
+}
+
+constexpr KernelTable make_table(const char* name, bool (*supported_here)()) {
+    return {name, supported_here, make_kernels<float>(), make_kernels<double>()};
+}

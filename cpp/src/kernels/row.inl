@@ -1,0 +1,241 @@
+// The sweeps over one block of a row: maximum, sum of exponentials, what is written back.
+
+/// An array read group by group with one element taken out: its group is read from a copy that holds `fill` in its
+/// place, so that no sum and no maximum sees it.
+template <class T>
+class ExcludingReader {
+public:
+    LOGITLOSS_INLINE ExcludingReader(const T* x, std::size_t n, T fill, std::size_t excluded)
+        : all_(x, n, fill), excluded_group_(excluded / group_size<T>) {
+        if (excluded != no_index)
+            take_out(excluded % group_size<T>, fill);
+    }
+    LOGITLOSS_INLINE const T* at(std::size_t group) const {
+        return group == excluded_group_ ? patched_ : all_.at(group);
+    }
+
+private:
+    __attribute__((noinline)) void take_out(std::size_t position, T fill) {
+        __builtin_memcpy(patched_, all_.at(excluded_group_), sizeof patched_);
+        patched_[position] = fill;
+    }
+
+    GroupReader<T> all_;
+    std::size_t excluded_group_;
+    alignas(64) T patched_[group_size<T>];
+};
+
+/// The largest of n elements; NaNs do not count; -inf if there is none.
+template <class T, class Reader>
+LOGITLOSS_INLINE T largest(const Reader& row, std::size_t n) {
+    Vec<T> top[group_vectors<T>];
+    LOGITLOSS_UNROLL
+    for (std::size_t i = 0; i < group_vectors<T>; ++i)
+        top[i] = splat(T(-__builtin_inf()));
+    const std::size_t groups = group_count<T>(n);
+    for (std::size_t group = 0; group < groups; ++group) {
+        const T* x = row.at(group);
+        LOGITLOSS_UNROLL
+        for (std::size_t i = 0; i < group_vectors<T>; ++i)
+            top[i] = max(load(x + i * Vec<T>::lanes), top[i]);
+    }
+    return fold_max<T>(top);
+}
+
+template <class T, class Reader>
+bool holds_nan(const Reader& row, std::size_t n) {
+    const Vec<T> one = splat(T(1));
+    Vec<T> found = splat(T(0));
+    const std::size_t groups = group_count<T>(n);
+    for (std::size_t group = 0; group < groups; ++group)
+        for (std::size_t i = 0; i < group_vectors<T>; ++i) {
+            const Vec<T> x = load(row.at(group) + i * Vec<T>::lanes);
+            found = select(equal(x, x), found, one);
+        }
+    return any(equal(found, one));
+}
+
+/// Adds exp(x) / 2^shift of a group to the lanes, and asks for memory ahead: working block by block, bursts of cache
+/// misses alternate with arithmetic and the hardware's own prefetcher stalls.
+template <class T, class Reader, bool keep>
+struct AddExponentials {
+    const Reader& row;
+    const T* data;
+    ExpShift<T> shift;
+    T* kept;
+
+    static constexpr std::size_t near_bytes = block_size * sizeof(float);
+    static constexpr std::size_t far_bytes = 3 * near_bytes;
+
+    LOGITLOSS_INLINE void operator()(std::size_t group, Vec<T> (&lanes)[group_vectors<T>]) const {
+        const T* x = row.at(group);
+        const char* here = reinterpret_cast<const char*>(data + group * group_size<T>);
+        LOGITLOSS_UNROLL
+        for (std::size_t line = 0; line < 256; line += 64) {
+            prefetch_far(here + far_bytes + line);
+            prefetch_near(here + near_bytes + line);
+        }
+        LOGITLOSS_UNROLL
+        for (std::size_t i = 0; i < group_vectors<T>; ++i) {
+            const ExpParts<T> e = exp_parts(load(x + i * Vec<T>::lanes), shift);
+            lanes[i] = fma(e.mantissa, e.scale, lanes[i]);
+            if constexpr (keep)
+                store(kept + group * group_size<T> + i * Vec<T>::lanes, e.mantissa * e.scale);
+        }
+    }
+};
+
+/// rint(x log2 e), the exponent that exp_parts gives x.
+LOGITLOSS_INLINE float exponent_of(float x) {
+    using C = Constants<float>;
+    return __builtin_fmaf(x, C::log2e, C::magic) - C::magic;
+}
+LOGITLOSS_INLINE double exponent_of(double x) {
+    using C = Constants<double>;
+    return __builtin_fma(x, C::log2e, C::magic) - C::magic;
+}
+
+/// KernelTable::block_state.
+template <class T>
+void block_state(const T* x, std::size_t n, std::size_t excluded, BlockState* state, T* exponentials) {
+    const ExcludingReader<T> row(x, n, T(-__builtin_inf()), excluded);
+    const T top = largest<T>(row, n);
+    state->max = static_cast<double>(top);
+    state->sum = 0.0;
+    state->exponent = no_exponent;
+    if (!(top >= -Constants<T>::exponent_limit && top <= Constants<T>::exponent_limit)) {
+        const bool deep = top < -Constants<T>::exponent_limit && !holds_nan<T>(row, n);
+        state->kind = deep ? BlockKind::deep : BlockKind::slow;
+        return;
+    }
+    const T shift = exponent_of(top);
+    state->kind = BlockKind::normal;
+    state->exponent = static_cast<double>(shift);
+    if (exponentials == nullptr) {
+        const AddExponentials<T, ExcludingReader<T>, false> step{row, x, ExpShift<T>(shift), nullptr};
+        state->sum = sum_groups<T>(n, step);
+    } else {
+        const AddExponentials<T, ExcludingReader<T>, true> step{row, x, ExpShift<T>(shift), exponentials};
+        state->sum = sum_groups<T>(n, step);
+    }
+}
+
+/// KernelTable::find.
+template <class T>
+std::size_t find(const T* x, std::size_t n, T value) {
+    const GroupReader<T> row(x, n, T(__builtin_nan("")));
+    const std::size_t groups = group_count<T>(n);
+    for (std::size_t group = 0; group < groups; ++group) {
+        const T* p = row.at(group);
+        Mask<T> found = equal(load(p), splat(value));
+        LOGITLOSS_UNROLL
+        for (std::size_t i = 1; i < group_vectors<T>; ++i)
+            found = found | equal(load(p + i * Vec<T>::lanes), splat(value));
+        if (any(found))
+            for (std::size_t i = 0;; ++i)
+                if (p[i] == value)
+                    return group * group_size<T> + i;
+    }
+    return no_index;
+}
+
+/// KernelTable::largest.
+template <class T>
+T block_largest(const T* x, std::size_t n) {
+    return largest<T>(GroupReader<T>(x, n, T(-__builtin_inf())), n);
+}
+
+/// Adds q (reference - x) to the lanes; a q of 0 adds 0, whatever x is.
+template <class T>
+struct AddGaps {
+    const GroupReader<T>& x;
+    const GroupReader<T>& q;
+    T reference;
+
+    LOGITLOSS_INLINE void operator()(std::size_t group, Vec<T> (&lanes)[group_vectors<T>]) const {
+        const T* xs = x.at(group);
+        const T* qs = q.at(group);
+        LOGITLOSS_UNROLL
+        for (std::size_t i = 0; i < group_vectors<T>; ++i) {
+            const Vec<T> weight = load(qs + i * Vec<T>::lanes);
+            const Vec<T> gap = splat(reference) - load(xs + i * Vec<T>::lanes);
+            lanes[i] = select(equal(weight, splat(T(0))), lanes[i], fma(weight, gap, lanes[i]));
+        }
+    }
+};
+
+template <class T>
+struct AddUnweightedGaps {
+    const GroupReader<T>& x;
+    T reference;
+
+    LOGITLOSS_INLINE void operator()(std::size_t group, Vec<T> (&lanes)[group_vectors<T>]) const {
+        const T* xs = x.at(group);
+        LOGITLOSS_UNROLL
+        for (std::size_t i = 0; i < group_vectors<T>; ++i)
+            lanes[i] = lanes[i] + (splat(reference) - load(xs + i * Vec<T>::lanes));
+    }
+};
+
+template <class T, class Reader>
+struct AddValues {
+    const Reader& x;
+
+    LOGITLOSS_INLINE void operator()(std::size_t group, Vec<T> (&lanes)[group_vectors<T>]) const {
+        const T* xs = x.at(group);
+        LOGITLOSS_UNROLL
+        for (std::size_t i = 0; i < group_vectors<T>; ++i)
+            lanes[i] = lanes[i] + load(xs + i * Vec<T>::lanes);
+    }
+};
+
+/// Adds b exp(x) / 2^shift to the lanes; a b of 0 adds 0, whatever x is.
+template <class T>
+struct AddWeightedExponentials {
+    const GroupReader<T>& x;
+    const GroupReader<T>& b;
+    ExpShift<T> shift;
+
+    LOGITLOSS_INLINE void operator()(std::size_t group, Vec<T> (&lanes)[group_vectors<T>]) const {
+        const T* xs = x.at(group);
+        const T* bs = b.at(group);
+        LOGITLOSS_UNROLL
+        for (std::size_t i = 0; i < group_vectors<T>; ++i) {
+            const Vec<T> weight = load(bs + i * Vec<T>::lanes);
+            const ExpParts<T> e = exp_parts(load(xs + i * Vec<T>::lanes), shift);
+            const Vec<T> sum = fma(e.mantissa * e.scale, weight, lanes[i]);
+            lanes[i] = select(equal(weight, splat(T(0))), lanes[i], sum);
+        }
+    }
+};
+
+/// KernelTable::weighted_exponentials.
+template <class T>
+double weighted_exponentials(const T* x, const T* b, std::size_t n, T exponent) {
+    const GroupReader<T> row(x, n, T(0));
+    const GroupReader<T> weights(b, n, T(0));
+    const AddWeightedExponentials<T> step{row, weights, ExpShift<T>(exponent)};
+    return sum_groups<T>(n, step);
+}
+
+/// KernelTable::sum_gaps.
+template <class T>
+double sum_gaps(const T* x, const T* q, std::size_t n, T reference) {
+    if (q == nullptr) {
+        const GroupReader<T> row(x, n, reference);
+        const AddUnweightedGaps<T> step{row, reference};
+        return sum_groups<T>(n, step);
+    }
+    const GroupReader<T> row(x, n, T(0));
+    const GroupReader<T> weights(q, n, T(0));
+    const AddGaps<T> step{row, weights, reference};
+    return sum_groups<T>(n, step);
+}
+
+/// KernelTable::sum.
+template <class T>
+double sum(const T* x, std::size_t n, std::size_t excluded) {
+    const ExcludingReader<T> values(x, n, T(0), excluded);
+    const AddValues<T, ExcludingReader<T>> step{values};
+    return sum_groups<T>(n, step);
+}

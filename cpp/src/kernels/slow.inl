@@ -1,0 +1,54 @@
+// Rows that the fast sweeps leave alone: +inf, NaN, or a maximum beyond the exact range of the reduction. Scalar, in
+// float64, against the row's own maximum: differences of such numbers are exact or decide nothing.
+
+/// exp(x), log(x) and log1p(x) of one number.
+template <Vec<double> (*function)(Vec<double>)>
+double scalar_function(double x) {
+    double lanes[Vec<double>::lanes] = {};
+    for (double& lane : lanes)
+        lane = x;
+    store(lanes, function(load(lanes)));
+    return lanes[0];
+}
+
+/// KernelTable::careful_max: the largest element but `excluded`; NaN if there is a NaN; -inf of nothing.
+template <class T>
+double careful_max(const T* x, std::size_t n, std::size_t excluded) {
+    double top = -__builtin_inf();
+    for (std::size_t i = 0; i < n; ++i) {
+        if (i == excluded)
+            continue;
+        const double value = static_cast<double>(x[i]);
+        if (value != value)
+            return value;
+        top = value > top ? value : top;
+    }
+    return top;
+}
+
+/// KernelTable::careful_sum: sum_j exp(x_j - reference) but `excluded`, in eight strided sums.
+template <class T>
+double careful_sum(const T* x, std::size_t n, std::size_t excluded, double reference) {
+    double t[8] = {};
+    for (std::size_t i = 0; i < n; ++i)
+        if (i != excluded)
+            t[i % 8] += scalar_function<exp_everywhere<double>>(static_cast<double>(x[i]) - reference);
+    return ((t[0] + t[4]) + (t[2] + t[6])) + ((t[1] + t[5]) + (t[3] + t[7]));
+}
+
+/// KernelTable::careful_write: out_j = scale exp(x_j - reference) + linear q_j, then the patch. A class at -inf has
+/// exponential 0 whatever the reference is.
+template <class T>
+void careful_write(const T* x, std::size_t n, double reference, double scale, double linear, const T* q, Patch<T> patch,
+                   T* out) {
+    for (std::size_t i = 0; i < n; ++i) {
+        const double value = static_cast<double>(x[i]);
+        const double e = value == -__builtin_inf() ? 0.0 : scalar_function<exp_everywhere<double>>(value - reference);
+        double result = e * scale;
+        if (linear != 0.0)
+            result += linear * (q != nullptr ? static_cast<double>(q[i]) : 1.0);
+        out[i] = static_cast<T>(result);
+    }
+    if (patch.index != no_index)
+        out[patch.index] = patch.value;
+}

@@ -1,0 +1,166 @@
+#include "layout/staging.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+#include "layout/half.hpp"
+
+namespace logitloss::detail {
+namespace {
+
+/// Storage of the half types; their arithmetic type is float.
+struct Float16 {
+    std::uint16_t bits;
+};
+struct BFloat16 {
+    std::uint16_t bits;
+};
+
+template <class Stored>
+Stored read_bytes(const char* data, bool byteswapped) {
+    unsigned char bytes[sizeof(Stored)];
+    std::memcpy(bytes, data, sizeof bytes);
+    if (byteswapped)
+        std::reverse(bytes, bytes + sizeof bytes);
+    Stored value;
+    std::memcpy(&value, bytes, sizeof value);
+    return value;
+}
+
+template <class T, class Stored>
+T to_number(Stored value) {
+    return static_cast<T>(value);
+}
+template <class T>
+T to_number(Float16 value) {
+    return static_cast<T>(float_from_float16(value.bits));
+}
+template <class T>
+T to_number(BFloat16 value) {
+    return static_cast<T>(float_from_bfloat16(value.bits));
+}
+
+template <class Stored, class T>
+Stored from_number(T value) {
+    if constexpr (std::is_same_v<Stored, Float16>)
+        return {float16_from_float(static_cast<float>(value))};
+    else if constexpr (std::is_same_v<Stored, BFloat16>)
+        return {bfloat16_from_float(static_cast<float>(value))};
+    else
+        return static_cast<Stored>(value);
+}
+
+template <class T, class Stored>
+void gather_as(const Line& line, const char* data, std::size_t n, T* out) {
+    if (line.byteswapped && sizeof(Stored) > 1) {
+        for (std::size_t i = 0; i < n; ++i, data += line.stride)
+            out[i] = to_number<T>(read_bytes<Stored>(data, true));
+    } else if (line.stride == static_cast<std::ptrdiff_t>(sizeof(Stored))) {
+        for (std::size_t i = 0; i < n; ++i) {
+            Stored value;
+            std::memcpy(&value, data + i * sizeof(Stored), sizeof value);
+            out[i] = to_number<T>(value);
+        }
+    } else {
+        for (std::size_t i = 0; i < n; ++i, data += line.stride)
+            out[i] = to_number<T>(read_bytes<Stored>(data, false));
+    }
+}
+
+template <class T, class Stored>
+void scatter_as(const Line& line, const T* in, std::size_t n, char* data) {
+    for (std::size_t i = 0; i < n; ++i, data += line.stride) {
+        const Stored value = from_number<Stored>(in[i]);
+        std::memcpy(data, &value, sizeof value);
+    }
+}
+
+/// Calls fn with a value of the type that stores `dtype`. NumPy's bool is a byte that is 0 or not.
+template <class Fn>
+auto with_stored_type(DType dtype, Fn fn) {
+    switch (dtype) {
+    case DType::boolean:
+    case DType::uint8:
+        return fn(std::uint8_t{});
+    case DType::int8:
+        return fn(std::int8_t{});
+    case DType::int16:
+        return fn(std::int16_t{});
+    case DType::uint16:
+        return fn(std::uint16_t{});
+    case DType::int32:
+        return fn(std::int32_t{});
+    case DType::uint32:
+        return fn(std::uint32_t{});
+    case DType::int64:
+        return fn(std::int64_t{});
+    case DType::uint64:
+        return fn(std::uint64_t{});
+    case DType::float16:
+        return fn(Float16{});
+    case DType::bfloat16:
+        return fn(BFloat16{});
+    case DType::float32:
+        return fn(float{});
+    case DType::float64:
+        break;
+    }
+    return fn(double{});
+}
+
+}  // namespace
+
+template <class T>
+void gather(const Line& line, const char* data, std::size_t n, T* out) {
+    with_stored_type(line.dtype, [&](auto stored) { gather_as<T, decltype(stored)>(line, data, n, out); });
+    if (line.dtype == DType::boolean)
+        std::transform(out, out + n, out, [](T value) { return T(value != T(0)); });
+}
+
+template <class T>
+void scatter(const Line& line, const T* in, std::size_t n, char* data) {
+    with_stored_type(line.dtype, [&](auto stored) { scatter_as<T, decltype(stored)>(line, in, n, data); });
+}
+
+double read_number(const Line& line, const char* data) {
+    double value;
+    gather<double>(line, data, 1, &value);
+    return value;
+}
+
+namespace {
+
+template <class Stored>
+std::int64_t to_integer(Stored value) {
+    constexpr std::int64_t largest = std::numeric_limits<std::int64_t>::max();
+    if constexpr (std::is_same_v<Stored, std::uint64_t>)
+        return value > static_cast<std::uint64_t>(largest) ? largest : static_cast<std::int64_t>(value);
+    else
+        return static_cast<std::int64_t>(value);
+}
+
+}  // namespace
+
+void gather_integers(const Line& line, const char* data, std::size_t n, std::int64_t* out) {
+    with_stored_type(line.dtype, [&](auto stored) {
+        using Stored = decltype(stored);
+        if constexpr (std::is_integral_v<Stored>)
+            for (std::size_t i = 0; i < n; ++i, data += line.stride)
+                out[i] = to_integer(read_bytes<Stored>(data, line.byteswapped));
+    });
+}
+
+std::int64_t read_integer(const Line& line, const char* data) {
+    std::int64_t value = 0;
+    gather_integers(line, data, 1, &value);
+    return value;
+}
+
+template void gather<float>(const Line&, const char*, std::size_t, float*);
+template void gather<double>(const Line&, const char*, std::size_t, double*);
+template void scatter<float>(const Line&, const float*, std::size_t, char*);
+template void scatter<double>(const Line&, const double*, std::size_t, char*);
+
+}  // namespace logitloss::detail

@@ -1,0 +1,55 @@
+// Staging: a block of somebody's array, of any dtype, stride and byte order, as contiguous numbers in a small buffer,
+// and back. What already lies as the kernels want it is used where it is.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "logitloss/array.hpp"
+
+namespace logitloss::detail {
+
+/// The arithmetic type of a dtype: double for float64, float for the narrower floating types.
+template <class T>
+constexpr DType dtype_of();
+template <>
+constexpr DType dtype_of<float>() {
+    return DType::float32;
+}
+template <>
+constexpr DType dtype_of<double>() {
+    return DType::float64;
+}
+
+/// One axis of an array: elements `stride` bytes apart.
+struct Line {
+    DType dtype = DType::float32;
+    bool byteswapped = false;
+    std::ptrdiff_t stride = 0;
+
+    /// Whether a kernel on T can read the line in place, when every line starts at a multiple of `alignment`.
+    template <class T>
+    bool direct(std::size_t alignment) const {
+        return dtype == dtype_of<T>() && !byteswapped && stride == static_cast<std::ptrdiff_t>(sizeof(T)) &&
+               alignment % alignof(T) == 0;
+    }
+};
+
+/// out[i] = element i of the line that starts at `data`, converted to T (to nearest even where T is narrower).
+template <class T>
+void gather(const Line& line, const char* data, std::size_t n, T* out);
+
+/// Element i of the line = in[i], rounded to nearest even. The line's dtype is floating and in native byte order.
+template <class T>
+void scatter(const Line& line, const T* in, std::size_t n, char* data);
+
+/// Element 0 as a number.
+double read_number(const Line& line, const char* data);
+
+/// out[i] = element i of an integer line.
+void gather_integers(const Line& line, const char* data, std::size_t n, std::int64_t* out);
+
+/// Element 0 of an integer line. Values above the largest int64 come back as that.
+std::int64_t read_integer(const Line& line, const char* data);
+
+}  // namespace logitloss::detail

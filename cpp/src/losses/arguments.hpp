@@ -1,0 +1,79 @@
+// Checks that every loss makes of its arguments, and the messages they give. A message says which argument, what was
+// got and what was expected.
+#pragma once
+
+#include <cstddef>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "logitloss/array.hpp"
+#include "logitloss/error.hpp"
+
+namespace logitloss::detail {
+
+using Shape = std::vector<std::ptrdiff_t>;
+
+/// A view with its strides written out, under the name that messages give it.
+struct Argument {
+    const char* name;
+    ArrayView view;
+    Shape shape;
+    Shape strides;
+
+    Argument(const char* argument_name, const ArrayView& argument_view);
+    Argument(const Argument&) = delete;  // the view points into it
+    Argument& operator=(const Argument&) = delete;
+    bool given() const { return view.given(); }
+    const char* bytes() const { return static_cast<const char*>(view.data); }
+};
+
+/// An output, the same way.
+struct Output : Argument {
+    char* data;
+
+    Output(const char* argument_name, const MutableArrayView& output);
+};
+
+std::string to_string(const Shape& shape);
+
+/// `axis` in [0, ndim); axis_error otherwise.
+int normalized_axis(int axis, std::size_t ndim);
+
+Shape without_axis(const Shape& shape, int axis);
+
+/// Those axes in [0, ndim), sorted; axis_error, or value_error for one named twice.
+std::vector<int> normalized_axes(const std::vector<int>& axes, std::size_t ndim);
+
+/// The entries of `shape` (or strides) at the sorted axes, and those elsewhere.
+Shape at_axes(const Shape& shape, const std::vector<int>& axes);
+Shape without_axes(const Shape& shape, const std::vector<int>& axes);
+
+/// dtype of losses and log-sum-exps of such logits.
+DType loss_dtype(DType logits);
+
+void require_floating(const Argument& argument);
+void require_shape(const Argument& argument, const Shape& expected);
+void require_dtype(const Argument& argument, DType expected);
+
+/// Strides with which the argument walks `shape`, 0 along the axes it broadcasts over; value_error if it does not.
+/// A weight that was not given broadcasts.
+Shape broadcast_strides(const Argument& argument, const Shape& shape);
+
+/// value_error if the output overlaps itself or any of the arrays. `in_place` are those that it may be the same as.
+void require_no_overlap(const Output& output, std::initializer_list<const Argument*> others,
+                        std::initializer_list<const Argument*> in_place = {});
+
+void require_at_least(const char* name, double value, double least);
+void require_positive_finite(const char* name, double value);
+void require_unit_interval(const char* name, double value);
+void require_finite(const char* name, double value);
+
+/// The index of the position-th element of an array in C order, as messages print it after the array's name: "[2, 3]",
+/// nothing for an array without axes.
+std::string index_text(const Shape& shape, std::size_t position);
+
+/// A number as messages print it.
+std::string to_string(double value);
+
+}  // namespace logitloss::detail

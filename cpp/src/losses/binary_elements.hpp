@@ -1,0 +1,233 @@
+// What the losses of logits against targets in [0, 1] share: arguments, options, and the walk over the elements.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "logitloss/binary_cross_entropy.hpp"
+#include "losses/arguments.hpp"
+#include "losses/dtype_switch.hpp"
+#include "losses/element_driver.hpp"
+#include "losses/reduction.hpp"
+
+namespace logitloss::detail {
+
+/// The arguments of one call, checked.
+struct BinaryCall {
+    const Argument logits, target, weight, pos_weight, upstream;
+    const Output loss, grad;
+    const BinaryOptions& options;
+    bool neutral_padding = true;  ///< whether a logit of -inf with target 0 has loss 0, as kernels fill blocks up with
+
+    BinaryCall(const ArrayView& logits_view, const ArrayView& target_view, const ArrayView& pos_weight_view,
+               const ArrayView& upstream_view, const MutableArrayView& loss_view, const MutableArrayView& grad_view,
+               const BinaryOptions& call_options, const char* logits_name = "logits")
+        : logits(logits_name, logits_view),
+          target("target", target_view),
+          weight("weight", call_options.weight),
+          pos_weight("pos_weight", pos_weight_view),
+          upstream("upstream", upstream_view),
+          loss("out", loss_view),
+          grad("grad_out", grad_view),
+          options(call_options) {
+        require_unit_interval("label_smoothing", options.label_smoothing);
+        if (options.ignore_value && std::isnan(*options.ignore_value))
+            throw value_error("ignore_value: got nan, expected a number");
+        check_normalizer(options.reduction, options.normalizer);
+        require_floating(logits);
+        require_shape(target, logits.shape);
+        for (const Argument* weights : {&weight, &pos_weight})
+            if (weights->given())
+                broadcast_strides(*weights, logits.shape);
+        const Shape loss_shape = options.reduction == Reduction::none ? logits.shape : Shape{};
+        if (upstream.given())
+            broadcast_strides(upstream, loss_shape);
+        require_dtype(loss, loss_dtype(logits.view.dtype));
+        require_shape(loss, loss_shape);
+        require_no_overlap(loss, {&logits, &target, &weight, &pos_weight, &upstream, &grad});
+        if (grad.given()) {
+            require_dtype(grad, logits.view.dtype);
+            require_shape(grad, logits.shape);
+            require_no_overlap(grad, {&logits, &target, &weight, &pos_weight, &upstream}, {&logits});
+        }
+    }
+};
+
+/// Buffers of one worker, made only where something is not used in place.
+template <class T>
+struct BinaryScratch {
+    std::vector<T> logits, target, weight, pos_weight, upstream, loss, grad;
+    std::vector<double> exact_target;
+
+    explicit BinaryScratch(std::size_t n) : exact_target(n) {
+        for (std::vector<T>* buffer : {&logits, &target, &weight, &pos_weight, &upstream, &loss, &grad})
+            buffer->resize(n);
+    }
+};
+
+/// The elements of one call. `Kernel` is the loss: kernel(const BceBlock<T>&, n) computes a block.
+template <class T, class Kernel>
+class BinaryElements {
+public:
+    BinaryElements(const BinaryCall& call, const Kernel& kernel)
+        : call_(call), kernel_(kernel), kernels_(detail::kernels().of<T>()), positions_(call.logits.shape) {
+        const bool none = call.options.reduction == Reduction::none;
+        add(call.logits, logits_);
+        add(call.target, target_);
+        if (call.options.ignore_value) {
+            add(call.target, exact_target_);
+            ignored_value_ = as_stored(*call.options.ignore_value, call.target.view.dtype);
+        }
+        add(call.weight, weight_);
+        add(call.pos_weight, pos_weight_);
+        add(call.grad, grad_);
+        if (none) {
+            add(call.upstream, upstream_);
+            add(call.loss, loss_);
+        }
+        positions_.simplify(true);
+        for (ElementOperand<T>* operand : {&logits_, &target_, &weight_, &pos_weight_, &grad_, &upstream_, &loss_})
+            if (operand->given())
+                operand->settle(positions_);
+        if (exact_target_.given())
+            exact_target_.settle(positions_);
+        workers_ = plan_threads(positions_.count(), call.options.num_threads);
+        for (int worker = 0; worker < workers_; ++worker)
+            scratch_.emplace_back(std::min(block_size, positions_.count()));
+    }
+
+    /// How many logits that are neither ignored nor of weight 0 are outside [0, 1]: where they are probabilities.
+    double count_outside_unit() {
+        return sum_element_blocks(
+            positions_, workers_, [&](const Positions::Cursor& cursor, std::size_t n, int worker) {
+                BinaryScratch<T>& scratch = scratch_[static_cast<std::size_t>(worker)];
+                BceBlock<T> arrays{};
+                arrays.logits = logits_.read(cursor, n, scratch.logits.data());
+                arrays.weight = weight_.given() ? weight_.read(cursor, n, scratch.weight.data()) : nullptr;
+                if (call_.options.ignore_value)
+                    drop_ignored(arrays, cursor, n, scratch);
+                return kernels_.count_outside_unit(arrays.logits, arrays.weight, n);
+            });
+    }
+    bool is_ignored(double target) const { return call_.options.ignore_value && target == ignored_value_; }
+
+    void run() {
+        const std::size_t count = positions_.count();
+        const int workers = workers_;
+        const double kept = call_.options.ignore_value ? count_kept(workers) : static_cast<double>(count);
+        const Normalization normalization(call_.options.reduction, call_.options.normalizer, kept);
+        double factor = normalization.gradient_factor;
+        if (call_.upstream.given() && !upstream_.given())
+            factor *=
+                read_number({call_.upstream.view.dtype, call_.upstream.view.byteswapped, 0}, call_.upstream.bytes());
+        grad_factor_ = static_cast<T>(factor);
+        const double sum =
+            sum_element_blocks(positions_, workers, [&](const Positions::Cursor& cursor, std::size_t n, int worker) {
+                return block(cursor, n, scratch_[static_cast<std::size_t>(worker)]);
+            });
+        if (!loss_.given()) {
+            double loss = normalization.reduce(sum);
+            if (loss != loss)
+                loss = std::numeric_limits<double>::quiet_NaN();
+            scatter(Line{call_.loss.view.dtype, false, 0}, &loss, 1, call_.loss.data);
+        }
+    }
+
+private:
+    template <class U>
+    void add(const Argument& argument, ElementOperand<U>& operand) {
+        if (argument.given())
+            operand = ElementOperand<U>(argument, positions_.add(broadcast_strides(argument, call_.logits.shape)));
+    }
+
+    /// The value that a floating dtype has for this one; integers are compared as they are.
+    static double as_stored(double value, DType dtype) {
+        if (!is_floating(dtype))
+            return value;
+        const Line line{dtype, false, 0};
+        char bytes[8];
+        scatter(line, &value, 1, bytes);
+        return read_number(line, bytes);
+    }
+
+    double count_kept(int workers) {
+        return sum_element_blocks(positions_, workers, [&](const Positions::Cursor& cursor, std::size_t n, int worker) {
+            const double* t =
+                exact_target_.read(cursor, n, scratch_[static_cast<std::size_t>(worker)].exact_target.data());
+            std::size_t kept = 0;
+            for (std::size_t i = 0; i < n; ++i)
+                kept += t[i] != ignored_value_;
+            return static_cast<double>(kept);
+        });
+    }
+
+    double block(const Positions::Cursor& cursor, std::size_t n, BinaryScratch<T>& scratch) const {
+        const auto read = [&](const ElementOperand<T>& operand, std::vector<T>& buffer) {
+            return operand.given() ? operand.read(cursor, n, buffer.data()) : nullptr;
+        };
+        BceBlock<T> arrays{};
+        arrays.logits = read(logits_, scratch.logits);
+        arrays.target = read(target_, scratch.target);
+        arrays.weight = read(weight_, scratch.weight);
+        arrays.pos_weight = read(pos_weight_, scratch.pos_weight);
+        arrays.upstream = read(upstream_, scratch.upstream);
+        arrays.loss = loss_.given() ? loss_.place(cursor, scratch.loss.data()) : nullptr;
+        arrays.grad = grad_.given() ? grad_.place(cursor, scratch.grad.data()) : nullptr;
+        arrays.grad_factor = grad_factor_;
+        arrays.smoothing = call_.options.label_smoothing;
+        if ((arrays.smoothing != 0.0 || !call_.neutral_padding) && arrays.weight == nullptr) {
+            std::fill_n(scratch.weight.data(), n, T(1));
+            arrays.weight = scratch.weight.data();
+        }
+        if (call_.options.ignore_value)
+            drop_ignored(arrays, cursor, n, scratch);
+        const double sum = kernel_(arrays, n);
+        finish(loss_, cursor, n, arrays.loss, sum);
+        finish(grad_, cursor, n, arrays.grad, sum);
+        return sum;
+    }
+
+    /// An ignored element has weight 0.
+    void drop_ignored(BceBlock<T>& arrays, const Positions::Cursor& cursor, std::size_t n,
+                      BinaryScratch<T>& scratch) const {
+        const double* t = exact_target_.read(cursor, n, scratch.exact_target.data());
+        for (std::size_t i = 0; i < n; ++i)
+            scratch.weight[i] = t[i] == ignored_value_ ? T(0) : arrays.weight != nullptr ? arrays.weight[i] : T(1);
+        arrays.weight = scratch.weight.data();
+    }
+
+    void finish(const ElementOperand<T>& output, const Positions::Cursor& cursor, std::size_t n, T* values,
+                double sum) const {
+        if (values == nullptr)
+            return;
+        if (!std::isfinite(sum) || !std::isfinite(grad_factor_) || upstream_.given())
+            kernels_.canonical_nan(values, n);
+        output.store(cursor, n, values);
+    }
+
+    const BinaryCall& call_;
+    const Kernel& kernel_;
+    const Kernels<T>& kernels_;
+    Positions positions_;
+    ElementOperand<T> logits_, target_, weight_, pos_weight_, grad_, upstream_, loss_;
+    ElementOperand<double> exact_target_;  // for comparison with the value to ignore
+    double ignored_value_ = 0.0;
+    T grad_factor_ = T(1);
+    int workers_ = 1;
+    std::vector<BinaryScratch<T>> scratch_;
+};
+
+/// Runs a loss over a checked call. make_kernel(kernels of T) gives the Kernel of BinaryElements.
+template <class MakeKernel>
+void run_binary(const BinaryCall& call, MakeKernel&& make_kernel) {
+    const FloatEnvironment environment;
+    with_arithmetic_type(call.logits.view.dtype, [&](auto number) {
+        using T = decltype(number);
+        const auto kernel = make_kernel(detail::kernels().of<T>());
+        BinaryElements<T, decltype(kernel)>(call, kernel).run();
+    });
+}
+
+}  // namespace logitloss::detail

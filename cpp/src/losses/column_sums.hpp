@@ -1,0 +1,90 @@
+// A tile of rows from its sweeps to its ends: what row_sums.hpp does for rows one by one.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+
+#include "losses/row_sums.hpp"
+#include "losses/tile.hpp"
+
+namespace logitloss::detail {
+
+/// The rows that the fast kernels cannot do, as in BlockKind and RowReducer::merge.
+template <class T>
+void find_careful_rows(const Tile& tile, bool excluding, const T* top_of_others, TileSums<T>& sums) {
+    constexpr double limit = 131072.0;
+    constexpr double far_above_deep = -124000.0;  // a logit beside which classes below -2^17 add nothing
+    sums.any_careful = false;
+    for (std::size_t r = 0; r < tile.lanes; ++r) {
+        const double top = static_cast<double>(top_of_others[r]);
+        const double logit = static_cast<double>(sums.excluding.logit[r]);
+        if (!excluding)
+            sums.careful[r] = !(std::fabs(top) <= limit);
+        else if (sums.target[r] < T(0) || !(std::fabs(logit) <= limit))
+            sums.careful[r] = true;
+        else
+            sums.careful[r] = top > limit || (top < -limit && top > -INFINITY && !(logit > far_above_deep));
+        sums.any_careful |= sums.read[r] && sums.careful[r];
+    }
+}
+
+/// Maximum, exponentials and end of every row; `exponentials`: where to keep them, or null.
+template <class T>
+void sum_columns(const Kernels<T>& kernels, const Tile& tile, Columns<const T> x, std::size_t classes,
+                 TileSums<T>& sums, const NextTile& next, T* exponentials) {
+    LogSumExpEnds<T>& ends = sums.whole;
+    const bool plain = kernels.column_states(x.data, x.stride, {tile.lanes, classes},
+                                             {nullptr, ends.max, ends.sum, ends.exponent, next}, exponentials);
+    std::copy(ends.max, ends.max + tile.lanes, sums.max);
+    sums.any_careful = false;
+    if (!plain)
+        find_careful_rows(tile, false, ends.max, sums);
+    kernels.log_sum_exp_ends(&ends, tile.lanes);
+}
+
+/// The same with a class taken out of each row's sum: the target, or the largest, which is found here.
+template <class T>
+void sum_columns_excluding(const Kernels<T>& kernels, const Tile& tile, bool largest, Columns<const T> x,
+                           std::size_t classes, TileSums<T>& sums, const NextTile& next, T* exponentials) {
+    if (largest)
+        kernels.column_largest(x.data, x.stride, {tile.lanes, classes}, sums.target);
+    ExcludedEnds<T>& ends = sums.excluding;
+    T top[most_lanes];
+    bool plain = kernels.column_states(x.data, x.stride, {tile.lanes, classes},
+                                       {sums.target, top, ends.sum, ends.exponent, next}, exponentials);
+    constexpr T limit = T(131072);
+    for (std::size_t r = 0; r < tile.lanes; ++r) {
+        const T target = sums.target[r];
+        const T logit = x.data[static_cast<std::ptrdiff_t>(target < T(0) ? T(0) : target) * x.stride +
+                               static_cast<std::ptrdiff_t>(r)];
+        ends.logit[r] = logit;
+        sums.max[r] = logit > top[r] ? logit : top[r];
+        plain &= std::fabs(logit) <= limit;
+    }
+    sums.any_careful = false;
+    if (!plain)
+        find_careful_rows(tile, true, top, sums);
+    kernels.excluded_ends(&ends, tile.lanes);
+}
+
+/// Linear sums over the coefficients.
+template <class T>
+void add_linear_columns(const Kernels<T>& kernels, const Tile& tile, Columns<const T> x, std::size_t classes,
+                        TileSums<T>& sums) {
+    const T* q = sums.coefficients;
+    kernels.column_gaps(x.data, x.stride, q, {tile.lanes, classes}, sums.max, sums.gaps);
+    if (q == nullptr) {
+        std::fill(sums.out_mass, sums.out_mass + tile.lanes, 1.0);
+        std::fill(sums.other_mass, sums.other_mass + tile.lanes, static_cast<double>(classes - 1));
+        return;
+    }
+    kernels.column_sum(q, static_cast<std::ptrdiff_t>(tile.lanes), {tile.lanes, classes}, sums.target, sums.other_mass);
+    for (std::size_t r = 0; r < tile.lanes; ++r) {
+        const bool present = sums.target[r] >= T(0);
+        sums.out_mass[r] =
+            present ? static_cast<double>(q[static_cast<std::size_t>(sums.target[r]) * tile.lanes + r]) : 0.0;
+    }
+}
+
+}  // namespace logitloss::detail

@@ -1,0 +1,460 @@
+// Log-sum-exp, softmax and log-softmax: rows of which no option changes the sum.
+#include "logitloss/logsumexp.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "logitloss/logsumexp_state.hpp"
+#include "losses/arguments.hpp"
+#include "losses/dtype_switch.hpp"
+#include "losses/logit_rows.hpp"
+
+namespace logitloss {
+namespace detail {
+namespace {
+
+constexpr double quiet_nan = std::numeric_limits<double>::quiet_NaN();
+
+enum class Written { nothing, softmax, log_softmax };
+
+/// What a row's end leaves for merging with other rows.
+template <class T>
+LogSumExpState state_of(const RowSums<T>& sums, const RowEnd& end) {
+    if (!end.careful)
+        return {sums.sum, 0.0, sums.exponent, static_cast<double>(sums.max)};
+    if (end.lse == -std::numeric_limits<double>::infinity())
+        return {};
+    if (std::isfinite(end.lse))
+        return {end.gap, 0.0, LogSumExpState::beside_max, end.base};
+    return {0.0, 0.0, LogSumExpState::beside_max, end.lse};
+}
+
+/// One state per row, in C order of the rows.
+class RowStates {
+public:
+    RowStates() = default;
+    RowStates(LogSumExpState* states, Positions& positions, const Shape& rows)
+        : data_(reinterpret_cast<char*>(states)) {
+        Shape strides(rows.size());
+        auto stride = static_cast<std::ptrdiff_t>(sizeof(LogSumExpState));
+        for (std::size_t axis = rows.size(); axis-- > 0; stride *= rows[axis])
+            strides[axis] = stride;
+        operand_ = static_cast<std::size_t>(positions.add(strides));
+    }
+    bool given() const { return data_ != nullptr; }
+    void set(const RowPlace& place, const LogSumExpState& state) const {
+        *reinterpret_cast<LogSumExpState*>(data_ + place.offset[operand_]) = state;
+    }
+
+private:
+    char* data_ = nullptr;
+    std::size_t operand_ = 0;
+};
+
+/// The rows of x: their log-sum-exps, and softmax or log-softmax (times `upstream`) of the rows.
+template <class T>
+class SoftmaxRows {
+public:
+    struct Write {
+        bool careful;
+        double base, scale;  // of the exponentials, see RowEnd
+        T max, above_max;
+        Patch<T> single;  // of a row of one class, whose probability is 1 without rounding
+    };
+
+    SoftmaxRows(const Argument& x, const std::vector<int>& axes, Written written)
+        : kernels_(detail::kernels()),
+          written_(written),
+          x_(x),
+          axes_(axes),
+          positions_(without_axes(x.shape, axes)),
+          classes_(at_axes(x.shape, axes)) {}
+
+    void run(const Argument& upstream, const Output& lse, LogSumExpState* states, const Output& out, int num_threads) {
+        const Shape rows = without_axes(x_.shape, axes_);
+        positions_.add(without_axes(x_.strides, axes_));
+        classes_.add(at_axes(x_.strides, axes_));
+        const int lse_operand = lse.given() ? positions_.add(lse.strides) : -1;
+        if (states != nullptr)
+            states_ = RowStates(states, positions_, rows);
+        const int upstream_operand = upstream.given() ? positions_.add(broadcast_strides(upstream, rows)) : -1;
+        const int out_operand = out.given() ? positions_.add(without_axes(out.strides, axes_)) : -1;
+        if (out.given())
+            classes_.add(at_axes(out.strides, axes_));
+        positions_.simplify(true);
+        classes_.simplify(true);
+        logits_ = RowInput<T>(x_, positions_, 0, classes_, 0);
+        if (lse.given())
+            lse_ = RowResults(lse, lse_operand);
+        if (upstream.given())
+            upstream_ = RowNumbers(upstream, upstream_operand);
+        bool staged = !logits_.direct();
+        if (out.given()) {
+            out_ = RowOutput<T>(out, positions_, out_operand, classes_, 1);
+            staged |= !out_.direct();
+            mode_ = choose_store_mode(out.view.data == x_.view.data, positions_.count() * classes_.count() * sizeof(T),
+                                      out_.direct() ? out_.alignment() : 1);
+        }
+        run_rows<T>(*this, positions_, classes_, item_size(x_.view.dtype), num_threads, staged);
+    }
+
+    // What RowDriver asks.
+    const Positions& positions() const { return positions_; }
+    int operands() const { return positions_.operands(); }
+    const Kernels<T>& kernels() const { return kernels_.of<T>(); }
+    const Kernels<double>& float64_kernels() const { return kernels_.float64; }
+    TakenOut taken_out() const { return written_ == Written::log_softmax ? TakenOut::largest : TakenOut::none; }
+    bool reads(const RowPlace&) const { return true; }
+    void skip(const RowPlace&, Scratch<T>&) const {}
+    const T* logits(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
+        return logits_.read(place, first, n, scratch.logits);
+    }
+    bool linear() const { return false; }
+    const T* coefficients(const RowPlace&, std::size_t, std::size_t, Scratch<T>&) const { return nullptr; }
+    bool writes() const { return written_ != Written::nothing; }
+    bool writes_exponentials() const { return written_ == Written::softmax; }
+
+    Write end(const RowPlace& place, const RowSums<T>& sums, const RowEnd& end, double&) const {
+        if (lse_.given())
+            lse_.set(place, end.lse);
+        if (states_.given())
+            states_.set(place, state_of(sums, end));
+        double scale = end.scale;
+        if (upstream_.given())
+            scale *= upstream_[place];
+        if (scale != scale)
+            scale = quiet_nan;
+        // With a +inf in the row: -inf elsewhere, NaN there, which is what x - max gives.
+        const double above_max = end.lse == std::numeric_limits<double>::infinity() ? 0.0 : end.gap;
+        Patch<T> single;
+        if (classes_.count() == 1)
+            single = {0, static_cast<T>(upstream_.given() ? upstream_[place] : 1.0)};
+        return {end.careful, end.base, scale, sums.max, static_cast<T>(above_max), single};
+    }
+
+    void write(const RowPlace& place, const Write& row, std::size_t first, std::size_t n, const T* exponentials,
+               Scratch<T>& scratch) const {
+        const bool again = exponentials == nullptr || row.careful;
+        const T* x = again ? logits(place, first, n, scratch) : nullptr;
+        T* out = out_.place(place, first, scratch.out);
+        const Kernels<T>& k = kernels();
+        const bool nan = written_ == Written::log_softmax ? row.above_max != row.above_max : row.scale != row.scale;
+        if (nan)
+            std::fill(out, out + n, static_cast<T>(quiet_nan));
+        else if (written_ == Written::log_softmax)
+            write_log_softmax(x, n, row, out);
+        else if (row.careful)
+            k.careful_write(x, n, row.base, row.scale, 0.0, nullptr, row.single, out);
+        else
+            k.scaled_exponentials(x, exponentials, n, {static_cast<T>(row.base), static_cast<T>(row.scale), T(0)},
+                                  nullptr, row.single, mode_, out);
+        if (written_ == Written::softmax && !std::isfinite(static_cast<T>(row.scale)))
+            k.canonical_nan(out, n);
+        out_.store(place, first, n, out);
+    }
+
+    bool sums_losses() const { return false; }
+    void read_rows(const Tile& tile, TileSums<T>& sums) const { sums.start(tile); }
+    Columns<const T> columns(const Tile& tile, const TileSums<T>&, Scratch<T>& scratch) const {
+        return logits_.columns(kernels(), tile, classes_.count(), scratch.logit_columns);
+    }
+    NextTile next(const Tile& tile) const { return logits_.next(tile, classes_.count()); }
+    const T* column_coefficients(const Tile&, Scratch<T>&) const { return nullptr; }
+
+    void end_rows(const Tile& tile, TileSums<T>& sums) const {
+        LogSumExpEnds<T>& ends = sums.whole;
+        if (lse_.given())
+            lse_.set(tile, ends.lse);
+        if (states_.given())
+            for (std::size_t r = 0; r < tile.count; ++r)
+                states_.set(tile.place(r), {ends.sum[r], 0.0, ends.exponent[r], static_cast<double>(sums.max[r])});
+        if (written_ == Written::softmax)
+            std::copy(ends.scale, ends.scale + tile.lanes, sums.out_scale);
+        if (!upstream_.given())
+            return;
+        double upstream[most_lanes];
+        upstream_.read(tile, upstream);
+        for (std::size_t r = 0; r < tile.count; ++r)
+            sums.out_scale[r] *= upstream[r];
+    }
+    bool writable(const Tile& tile, const TileSums<T>& sums) const {
+        if (written_ == Written::nothing)
+            return true;
+        bool all = true;
+        for (std::size_t r = 0; r < tile.count; ++r) {
+            const double value = written_ == Written::log_softmax ? sums.excluding.gap[r] : sums.out_scale[r];
+            all &= std::fabs(static_cast<T>(value)) <= std::numeric_limits<T>::max();
+        }
+        return all;
+    }
+    Write write_of(const TileSums<T>& sums, std::size_t r) const {
+        const double scale = sums.out_scale[r] == sums.out_scale[r] ? sums.out_scale[r] : quiet_nan;
+        return {false, sums.whole.exponent[r], scale, sums.max[r], static_cast<T>(sums.excluding.gap[r]), {}};
+    }
+    void write_columns(const Tile& tile, const TileSums<T>& sums, Columns<const T> x, const T* exponentials,
+                       Scratch<T>& scratch) const {
+        const Columns<T> out = out_.columns(tile, scratch.out_columns);
+        if (written_ == Written::log_softmax) {
+            T above_max[most_lanes] = {};
+            for (std::size_t r = 0; r < tile.count; ++r)
+                above_max[r] = static_cast<T>(sums.excluding.gap[r]);
+            kernels().column_log_softmax(x.data, x.stride, {tile.lanes, classes_.count()}, sums.max, above_max,
+                                         out.stride, out.data);
+        } else {
+            ColumnScales<T> rows{};
+            std::fill(rows.patched, rows.patched + tile.lanes, T(-1));
+            for (std::size_t r = 0; r < tile.count; ++r) {
+                rows.exponent[r] = static_cast<T>(sums.whole.exponent[r]);
+                rows.scale[r] = static_cast<T>(sums.out_scale[r]);
+            }
+            kernels().write_columns({x.data, x.stride, exponentials, nullptr}, {tile.lanes, classes_.count()}, false,
+                                    rows, out.stride, out.data);
+        }
+        out_.store_columns(kernels(), tile, classes_.count(), out.data, scratch.out_columns);
+    }
+
+private:
+    void write_log_softmax(const T* x, std::size_t n, const Write& row, T* out) const {
+        kernels().log_softmax(x, n, row.max, row.above_max, out);
+        if (row.careful)
+            kernels().canonical_nan(out, n);
+    }
+
+    const KernelTable& kernels_;
+    Written written_;
+    const Argument& x_;
+    const std::vector<int>& axes_;
+    Positions positions_, classes_;
+    RowInput<T> logits_;
+    RowNumbers upstream_;
+    RowResults lse_;
+    RowStates states_;
+    RowOutput<T> out_;
+    StoreMode mode_ = StoreMode::cached;
+};
+
+/// Checks everything, then computes: `lse` and `out` may be missing, `upstream` belongs to `out`.
+void run_softmax_family(const ArrayView& x_view, const char* x_name, const ArrayView& upstream_view,
+                        const MutableArrayView& lse_view, const MutableArrayView& out_view, const char* out_name,
+                        Written written, const SoftmaxOptions& options) {
+    const FloatEnvironment environment;
+    const Argument x(x_name, x_view);
+    const Argument upstream("upstream", upstream_view);
+    const Output lse("out", lse_view);
+    const Output out(out_name, out_view);
+    require_floating(x);
+    const std::vector<int> axes = normalized_axes(options.axes, x.shape.size());
+    if (lse.given()) {
+        require_dtype(lse, loss_dtype(x.view.dtype));
+        require_shape(lse, without_axes(x.shape, axes));
+        require_no_overlap(lse, {&x, &upstream, &out});
+    }
+    if (out.given()) {
+        require_dtype(out, x.view.dtype);
+        require_shape(out, x.shape);
+        require_no_overlap(out, {&x, &upstream}, {&x});
+    }
+    if (upstream.given())
+        broadcast_strides(upstream, without_axes(x.shape, axes));
+    with_arithmetic_type(x.view.dtype, [&](auto number) {
+        SoftmaxRows<decltype(number)> rows(x, axes, written);
+        rows.run(upstream, lse, nullptr, out, options.num_threads);
+    });
+}
+
+/// The rows of y and dy, and their vector-Jacobian products.
+template <class T>
+class VjpRows {
+public:
+    VjpRows(const Argument& y, const Argument& dy, const Output& out, const std::vector<int>& axes, bool of_log)
+        : kernels_(detail::kernels().of<T>()),
+          positions_(without_axes(y.shape, axes)),
+          class_positions_(at_axes(y.shape, axes)),
+          of_log_(of_log) {
+        for (const Argument* argument : {&y, &dy, static_cast<const Argument*>(&out)}) {
+            positions_.add(without_axes(argument->strides, axes));
+            class_positions_.add(at_axes(argument->strides, axes));
+        }
+        positions_.simplify(true);
+        class_positions_.simplify(true);
+        classes_ = class_positions_.count();
+        y_ = RowInput<T>(y, positions_, 0, class_positions_, 0);
+        dy_ = RowInput<T>(dy, positions_, 1, class_positions_, 1);
+        out_ = RowOutput<T>(out, positions_, 2, class_positions_, 2);
+    }
+
+    void run(int num_threads) {
+        const bool tiled = TileRule<T>::applies(positions_, class_positions_);
+        const RowPlan plan(positions_.count(), classes_, sizeof(T),
+                           tiled ? TileRule<T>::rows(positions_.count(), classes_) : 0);
+        const int workers = plan_threads(plan.rows * classes_, num_threads);
+        std::vector<Scratch<T>> scratch;
+        for (int worker = 0; worker < workers; ++worker)
+            scratch.emplace_back(classes_, plan.tile_rows, true, 0);
+        if (plan.split(workers))
+            return run_split(plan, workers, scratch);
+        parallel_for(plan.chunks(), 1, workers, [&](std::size_t first, std::size_t last, int worker) {
+            const std::size_t begin = first * plan.chunk_rows;
+            const std::size_t end = std::min(plan.rows, last * plan.chunk_rows);
+            if (tiled)
+                run_tiles(begin, end, plan, scratch[static_cast<std::size_t>(worker)]);
+            else
+                run_rows_of(begin, end, plan, scratch[static_cast<std::size_t>(worker)]);
+        });
+    }
+
+private:
+    void run_rows_of(std::size_t begin, std::size_t end, const RowPlan& plan, Scratch<T>& scratch) const {
+        Positions::Cursor cursor(positions_, begin);
+        for (std::size_t row = begin; row < end; ++row, cursor.advance())
+            run_row(place_at(cursor, row), plan, scratch);
+    }
+
+    void run_tiles(std::size_t begin, std::size_t end, const RowPlan& plan, Scratch<T>& scratch) const {
+        Positions::Cursor cursor(positions_, begin);
+        for (std::size_t row = begin; row < end;) {
+            const Tile tile = tile_at(positions_, cursor, row, std::min(plan.tile_rows, end - row));
+            run_tile(tile, scratch);
+            row += tile.count;
+            cursor.advance_inner(tile.count);
+        }
+    }
+
+    void run_tile(const Tile& tile, Scratch<T>& scratch) const {
+        const TileShape shape{tile.lanes, classes_};
+        const Columns<const T> y = y_.columns(kernels_, tile, classes_, scratch.logit_columns);
+        const Columns<const T> dy = dy_.columns(kernels_, tile, classes_, scratch.coefficient_columns);
+        double sums[most_lanes];
+        T reduced[most_lanes];
+        if (of_log_)
+            kernels_.column_sum(dy.data, dy.stride, shape, nullptr, sums);
+        else
+            kernels_.column_dot(y.data, y.stride, dy.data, dy.stride, shape, sums);
+        for (std::size_t r = 0; r < tile.lanes; ++r)
+            reduced[r] = static_cast<T>(sums[r]);
+        const Columns<T> out = out_.columns(tile, scratch.out_columns);
+        (of_log_ ? kernels_.column_log_softmax_vjp : kernels_.column_softmax_vjp)(y.data, y.stride, dy.data, dy.stride,
+                                                                                  shape, reduced, out.stride, out.data);
+        out_.store_columns(kernels_, tile, classes_, out.data, scratch.out_columns);
+    }
+
+    static RowPlace place_at(const Positions::Cursor& cursor, std::size_t row) {
+        return {row, no_index, {cursor.offset(0), cursor.offset(1), cursor.offset(2)}};
+    }
+    std::size_t length(std::size_t first) const { return std::min(block_size, classes_ - first); }
+
+    double reduce(const RowPlace& place, std::size_t first, Scratch<T>& scratch) const {
+        const std::size_t n = length(first);
+        const T* dy = dy_.read(place, first, n, scratch.coefficients);
+        return of_log_ ? kernels_.sum(dy, n, no_index) : kernels_.dot(y_.read(place, first, n, scratch.logits), dy, n);
+    }
+
+    void write(const RowPlace& place, std::size_t first, double reduced, Scratch<T>& scratch) const {
+        const std::size_t n = length(first);
+        const T* y = y_.read(place, first, n, scratch.logits);
+        const T* dy = dy_.read(place, first, n, scratch.coefficients);
+        T* out = out_.place(place, first, scratch.out);
+        (of_log_ ? kernels_.log_softmax_vjp : kernels_.softmax_vjp)(y, dy, n, static_cast<T>(reduced), out);
+        out_.store(place, first, n, out);
+    }
+
+    void run_row(const RowPlace& place, const RowPlan& plan, Scratch<T>& scratch) const {
+        StridedSum reduced;
+        for (std::size_t b = 0; b < plan.blocks; ++b)
+            reduced.add(b, reduce(place, b * block_size, scratch));
+        for (std::size_t b = 0; b < plan.blocks; ++b)
+            write(place, b * block_size, reduced.total(), scratch);
+    }
+
+    void run_split(const RowPlan& plan, int workers, std::vector<Scratch<T>>& scratch) const {
+        std::vector<double> partial(plan.blocks);
+        Positions::Cursor cursor(positions_, 0);
+        for (std::size_t row = 0; row < plan.rows; ++row, cursor.advance()) {
+            const RowPlace place = place_at(cursor, row);
+            parallel_for(plan.blocks, 1, workers, [&](std::size_t first, std::size_t last, int worker) {
+                for (std::size_t b = first; b < last; ++b)
+                    partial[b] = reduce(place, b * block_size, scratch[static_cast<std::size_t>(worker)]);
+            });
+            StridedSum reduced;
+            for (std::size_t b = 0; b < plan.blocks; ++b)
+                reduced.add(b, partial[b]);
+            parallel_for(plan.blocks, 1, workers, [&](std::size_t first, std::size_t last, int worker) {
+                for (std::size_t b = first; b < last; ++b)
+                    write(place, b * block_size, reduced.total(), scratch[static_cast<std::size_t>(worker)]);
+            });
+        }
+    }
+
+    const Kernels<T>& kernels_;
+    Positions positions_, class_positions_;
+    bool of_log_;
+    std::size_t classes_;
+    RowInput<T> y_, dy_;
+    RowOutput<T> out_;
+};
+
+void run_vjp(const ArrayView& y_view, const ArrayView& dy_view, const MutableArrayView& out_view, bool of_log,
+             const SoftmaxOptions& options) {
+    const FloatEnvironment environment;
+    const Argument y("y", y_view);
+    const Argument dy("dy", dy_view);
+    const Output out("out", out_view);
+    require_floating(y);
+    const std::vector<int> axes = normalized_axes(options.axes, y.shape.size());
+    require_shape(dy, y.shape);
+    require_dtype(out, y.view.dtype);
+    require_shape(out, y.shape);
+    require_no_overlap(out, {&y, &dy}, {&y, &dy});
+    with_arithmetic_type(y.view.dtype, [&](auto number) {
+        VjpRows<decltype(number)>(y, dy, out, axes, of_log).run(options.num_threads);
+    });
+}
+
+}  // namespace
+}  // namespace detail
+
+void logsumexp(const ArrayView& a, const MutableArrayView& out, const SoftmaxOptions& options) {
+    detail::run_softmax_family(a, "a", {}, out, {}, "grad_out", detail::Written::nothing, options);
+}
+
+std::vector<std::ptrdiff_t> shape_of_rows(const ArrayView& a, const SoftmaxOptions& options) {
+    const detail::Argument argument("a", a);
+    return detail::without_axes(argument.shape, detail::normalized_axes(options.axes, argument.shape.size()));
+}
+
+void logsumexp_states(const ArrayView& a, LogSumExpState* states, const SoftmaxOptions& options) {
+    using namespace detail;
+    const Argument x("a", a);
+    require_floating(x);
+    const std::vector<int> axes = normalized_axes(options.axes, x.shape.size());
+    with_arithmetic_type(x.view.dtype, [&](auto number) {
+        SoftmaxRows<decltype(number)> rows(x, axes, Written::nothing);
+        rows.run(Argument("upstream", {}), Output("out", {}), states, Output("grad_out", {}), options.num_threads);
+    });
+}
+
+void logsumexp_value_and_grad(const ArrayView& a, const ArrayView& upstream, const MutableArrayView& out,
+                              const MutableArrayView& grad, const SoftmaxOptions& options) {
+    detail::run_softmax_family(a, "a", upstream, out, grad, "grad_out", detail::Written::softmax, options);
+}
+
+void softmax(const ArrayView& x, const MutableArrayView& out, const SoftmaxOptions& options) {
+    detail::run_softmax_family(x, "x", {}, {}, out, "out", detail::Written::softmax, options);
+}
+
+void log_softmax(const ArrayView& x, const MutableArrayView& out, const SoftmaxOptions& options) {
+    detail::run_softmax_family(x, "x", {}, {}, out, "out", detail::Written::log_softmax, options);
+}
+
+void softmax_vjp(const ArrayView& y, const ArrayView& dy, const MutableArrayView& out, const SoftmaxOptions& options) {
+    detail::run_vjp(y, dy, out, false, options);
+}
+
+void log_softmax_vjp(const ArrayView& y, const ArrayView& dy, const MutableArrayView& out,
+                     const SoftmaxOptions& options) {
+    detail::run_vjp(y, dy, out, true, options);
+}
+
+}  // namespace logitloss

@@ -1,0 +1,199 @@
+// Accuracy, error rate, perplexity.
+#include "logitloss/metrics.hpp"
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "losses/arguments.hpp"
+#include "losses/class_indices.hpp"
+#include "losses/dtype_switch.hpp"
+#include "losses/element_map.hpp"
+#include "losses/logit_rows.hpp"
+#include "losses/row_sweeps.hpp"
+
+namespace logitloss {
+namespace detail {
+namespace {
+
+/// The arguments of one call, checked.
+struct AccuracyCall {
+    const Argument logits, target, sample_weight;
+    const AccuracyOptions& options;
+    int axis = 0;
+    std::size_t classes = 0;
+    bool indices = false;
+    Shape rows;
+    double total_weight = 0.0;  ///< of the rows that count
+
+    AccuracyCall(const ArrayView& logits_view, const ArrayView& target_view, const AccuracyOptions& call_options)
+        : logits("logits", logits_view),
+          target("target", target_view),
+          sample_weight("sample_weight", call_options.sample_weight),
+          options(call_options) {
+        if (options.top_k < 1)
+            throw value_error("top_k: got " + std::to_string(options.top_k) + ", expected an int >= 1");
+        require_floating(logits);
+        axis = normalized_axis(options.axis, logits.shape.size());
+        classes = static_cast<std::size_t>(logits.shape[static_cast<std::size_t>(axis)]);
+        rows = without_axis(logits.shape, axis);
+        indices = holds_class_indices(target, logits.shape, rows);
+        if (sample_weight.given())
+            broadcast_strides(sample_weight, rows);
+        total_weight = indices ? check_labels(target, classes, options.ignore_index, Argument("class_weight", {}),
+                                              sample_weight, options.num_threads)
+                               : sum_sample_weights(sample_weight, rows, options.num_threads);
+        if (!indices && classes == 0 && Positions(rows).count() != 0)
+            throw value_error("target: got 0 classes, expected at least 1");
+    }
+};
+
+/// The rows of a call; `right` says whether right or wrong rows are counted. Class probabilities take a first sweep, for
+/// their largest.
+template <class T>
+class AccuracyRows {
+public:
+    struct Scratch {
+        std::vector<T> logits, target, one;
+    };
+    struct Block {
+        double count = 0.0;  ///< of classes that beat the target; NaN if there is a NaN
+        double top = 0.0;    ///< of class probabilities: the largest, and where it is
+        std::size_t top_class = no_index;
+    };
+    struct Row {
+        std::size_t label = no_index;
+        double beaten_by = 0.0;
+    };
+
+    AccuracyRows(const AccuracyCall& call, bool right)
+        : call_(call),
+          kernels_(detail::kernels().of<T>()),
+          positions_(call.rows),
+          class_positions_({static_cast<std::ptrdiff_t>(call.classes)}),
+          right_(right) {
+        const auto class_axis = static_cast<std::size_t>(call.axis);
+        positions_.add(without_axis(call.logits.strides, call.axis));
+        positions_.add(call.indices ? call.target.strides : without_axis(call.target.strides, call.axis));
+        if (call.sample_weight.given())
+            positions_.add(broadcast_strides(call.sample_weight, call.rows));
+        positions_.simplify(true);
+        class_positions_.add({call.logits.strides[class_axis]});
+        class_positions_.add({call.indices ? 0 : call.target.strides[class_axis]});
+        class_positions_.simplify(false);
+        logits_ = RowInput<T>(call.logits, positions_, 0, class_positions_, 0);
+        if (call.indices)
+            labels_ = RowNumbers(call.target, 1);
+        else
+            target_ = RowInput<T>(call.target, positions_, 1, class_positions_, 1);
+        if (call.sample_weight.given())
+            sample_weight_ = RowNumbers(call.sample_weight, 2);
+    }
+
+    double share() {
+        const std::size_t bytes = item_size(call_.logits.view.dtype);
+        const double counted = RowSweeps<AccuracyRows>(*this, bytes, call_.options.num_threads).run();
+        return call_.total_weight == 0.0 ? std::numeric_limits<double>::quiet_NaN() : counted / call_.total_weight;
+    }
+
+    // What RowSweeps asks.
+    const Positions& positions() const { return positions_; }
+    std::size_t classes() const { return call_.classes; }
+    Scratch scratch(std::size_t n) const { return {std::vector<T>(n), std::vector<T>(n), std::vector<T>(1)}; }
+    int sweeps() const { return call_.indices ? 1 : 2; }
+    bool writes() const { return false; }
+    void write(const RowPlace&, const Row&, std::size_t, std::size_t, const Scratch&) const {}
+    void skip(const RowPlace&, const Scratch&) const {}
+
+    bool reads(const RowPlace& place, Row& row) const {
+        if (sample_weight_.given() && sample_weight_[place] == 0.0)
+            return false;
+        if (!call_.indices)
+            return true;
+        const std::int64_t label = labels_.integer(place);
+        // The labels were checked, but another thread of the caller's may be writing them.
+        if (label >= 0 && static_cast<std::uint64_t>(label) < call_.classes)
+            row.label = static_cast<std::size_t>(label);
+        return row.label != no_index && !(call_.options.ignore_index && label == *call_.options.ignore_index);
+    }
+
+    Block reduce(int sweep, const RowPlace& place, const Row& row, std::size_t first, std::size_t n,
+                 Scratch& scratch) const {
+        Block block;
+        if (!call_.indices && sweep == 0) {
+            const T* t = target_.read(place, first, n, scratch.target);
+            const T top = kernels_.largest(t, n);
+            block.count = kernels_.count_above(t, n, top, false);  // 0, or NaN
+            block.top = static_cast<double>(top);
+            const std::size_t index = kernels_.find(t, n, top);
+            block.top_class = index == no_index ? no_index : first + index;
+            return block;
+        }
+        const T* x = logits_.read(place, first, n, scratch.logits);
+        const T own = *logits_.read(place, row.label, 1, scratch.one);
+        const std::size_t before = row.label <= first ? 0 : std::min(row.label - first, n);
+        block.count =
+            kernels_.count_above(x, before, own, true) + kernels_.count_above(x + before, n - before, own, false);
+        return block;
+    }
+
+    void fold(int, const Block* blocks, std::size_t count, Row& row) const {
+        StridedSum beaten_by;
+        std::size_t top = 0;
+        for (std::size_t b = 0; b < count; ++b) {
+            beaten_by.add(b, blocks[b].count);
+            top = blocks[b].top > blocks[top].top ? b : top;
+        }
+        if (row.label == no_index)
+            row.label = blocks[top].top_class < call_.classes ? blocks[top].top_class : 0;  // 0: all NaN
+        row.beaten_by += beaten_by.total();
+    }
+
+    double end(const RowPlace& place, const Row& row, const Scratch&) const {
+        const bool is_right = row.beaten_by < static_cast<double>(call_.options.top_k);  // not of NaN
+        const double weight = sample_weight_.given() ? sample_weight_[place] : 1.0;
+        return is_right == right_ ? weight : 0.0;
+    }
+
+private:
+    const AccuracyCall& call_;
+    const Kernels<T>& kernels_;
+    Positions positions_, class_positions_;
+    bool right_;
+    RowInput<T> logits_, target_;
+    RowNumbers labels_, sample_weight_;
+};
+
+double run_accuracy(const ArrayView& logits, const ArrayView& target, const AccuracyOptions& options, bool right) {
+    const FloatEnvironment environment;
+    const AccuracyCall call(logits, target, options);
+    return with_arithmetic_type(common_arithmetic(logits.dtype, call.indices ? logits.dtype : target.dtype),
+                                [&](auto number) { return AccuracyRows<decltype(number)>(call, right).share(); });
+}
+
+}  // namespace
+}  // namespace detail
+
+double accuracy(const ArrayView& logits, const ArrayView& target, const AccuracyOptions& options) {
+    return detail::run_accuracy(logits, target, options, true);
+}
+
+double error_rate(const ArrayView& logits, const ArrayView& target, const AccuracyOptions& options) {
+    return detail::run_accuracy(logits, target, options, false);
+}
+
+void perplexity(const ArrayView& loss_view, const MutableArrayView& out_view, int num_threads) {
+    using namespace detail;
+    const FloatEnvironment environment;
+    const Argument loss("loss", loss_view);
+    const Output out("out", out_view);
+    require_element_result(loss, out);
+    with_arithmetic_type(loss.view.dtype, [&](auto number) {
+        using T = decltype(number);
+        map_elements<T>(loss, out, num_threads,
+                        [](const T* x, std::size_t n, T* values) { kernels().of<T>().exp(x, n, values); });
+    });
+}
+
+}  // namespace logitloss

@@ -1,0 +1,38 @@
+#include "losses/store_mode.hpp"
+
+#include <cstdlib>
+#include <limits>
+
+#if defined(__linux__)
+#include <unistd.h>
+#endif
+
+namespace logitloss::detail {
+namespace {
+
+/// The size from which outputs are streamed: what the environment says, or the last cache's size, or 32 MiB.
+std::size_t streaming_threshold() {
+    if (const char* text = std::getenv("LOGITLOSS_STREAM_BYTES")) {
+        char* end = nullptr;
+        const unsigned long long bytes = std::strtoull(text, &end, 10);
+        if (end != text && *end == '\0')
+            return static_cast<std::size_t>(bytes);
+    }
+#if defined(_SC_LEVEL3_CACHE_SIZE)
+    const long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    if (cache > 0)
+        return static_cast<std::size_t>(cache);
+#endif
+    return std::size_t{32} << 20;
+}
+
+}  // namespace
+
+StoreMode choose_store_mode(bool in_place, std::size_t bytes, std::size_t alignment) {
+    static const std::size_t threshold = streaming_threshold();
+    if (in_place)
+        return StoreMode::in_place;
+    return alignment % 64 == 0 && bytes >= threshold ? StoreMode::streaming : StoreMode::cached;
+}
+
+}  // namespace logitloss::detail

@@ -1,0 +1,15 @@
+// How a gradient of a given size is best stored.
+#pragma once
+
+#include <cstddef>
+
+#include "kernels/kernel_table.hpp"
+
+namespace logitloss::detail {
+
+/// In place where the input is overwritten. Past the caches where the output is larger than the last of them and
+/// every row starts at a multiple of 64 bytes (`alignment`); the environment variable LOGITLOSS_STREAM_BYTES moves
+/// that size. Otherwise through the caches. The choice changes speed only.
+StoreMode choose_store_mode(bool in_place, std::size_t bytes, std::size_t alignment);
+
+}  // namespace logitloss::detail

@@ -1,0 +1,90 @@
+// From Python objects to the views that the library takes, and what every binding shares.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "gil.hpp"
+#include "logitloss/array.hpp"
+#include "logitloss/reduction.hpp"
+
+namespace logitloss::python {
+
+namespace py = pybind11;
+
+using Shape = std::vector<py::ssize_t>;
+
+/// Element type of an array; TypeError for what the library does not take (complex, longdouble, objects, text).
+DType dtype_of(const py::array& array, const char* name);
+
+/// `object` as an array, itself if it is one. Masked arrays are a TypeError: their mask would be lost.
+py::array as_array(const py::object& object, const char* name);
+
+/// The same for logits: integers and booleans become float64.
+py::array as_logits(const py::object& object, const char* name);
+
+/// An optional argument: a view of nothing for None. Owns the array.
+struct OptionalArray {
+    std::optional<py::array> array;
+    ArrayView view;
+
+    OptionalArray(const py::object& object, const char* name);
+};
+
+ArrayView view_of(const py::array& array, const char* name);
+
+/// A result: fresh, or the array that the caller gave as `name`. `shape` is that of the result.
+struct Result {
+    py::array array;
+    bool fresh;
+
+    Result(const py::object& given, const char* name, const Shape& shape, const py::dtype& dtype);
+    /// A fresh one in the memory order of `like`.
+    Result(const py::object& given, const char* name, const py::array& like);
+
+    MutableArrayView view(const char* name);
+    /// What the user gets: a NumPy scalar for a fresh 0-d array.
+    py::object value() const;
+};
+
+Shape shape_of(const py::array& array);
+/// The same without an axis; with one that is out of range, which is the library's to report, all of it.
+Shape shape_without(const py::array& array, int axis);
+
+/// dtype of losses and log-sum-exps.
+py::dtype loss_dtype(const py::array& logits);
+
+// Options. A wrong kind of thing is a TypeError; values are checked by the library.
+double as_number(const py::object& object, const char* name);
+std::optional<double> as_optional_number(const py::object& object, const char* name);
+std::int64_t as_integer(const py::object& object, const char* name);
+std::optional<std::int64_t> as_optional_integer(const py::object& object, const char* name);
+int as_axis(const py::object& object);
+/// None: all axes of an array of `ndim` dimensions.
+std::vector<int> as_axes(const py::object& object, py::ssize_t ndim);
+int as_num_threads(const py::object& object);
+Reduction as_reduction(const py::object& object);
+bool as_flag(const py::object& object, const char* name);
+
+/// A RuntimeWarning, once in a process, if the system refused threads to a call.
+void warn_of_thread_refusal();
+
+/// Runs fn without the GIL if there is work enough for somebody else to notice.
+template <class Fn>
+void without_gil(py::ssize_t work, Fn&& fn) {
+    constexpr py::ssize_t worth_releasing = 16384;
+    if (work < worth_releasing)
+        return fn();
+    {
+        const ReleasedGil released;
+        fn();
+    }
+    warn_of_thread_refusal();
+}
+
+}  // namespace logitloss::python

@@ -1,0 +1,132 @@
+"""Log-sum-exp of data that comes in pieces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _arrays, _core
+from ._types import ArrayOrScalar, Axes
+
+
+class LogSumExp:
+    """Log-sum-exp of data that comes in pieces: blocks of a file, shards of a vocabulary, results of processes.
+
+    A state holds four numbers a row and no data. However the data was cut and in whatever order the states were
+    merged, a value of at least 2 in magnitude is within 1 ulp of `logsumexp` on all data together, and one nearer to 0
+    within 3 eps of its dtype: there the logarithm shows every rounding of the sum, in one call as in many. The bits are
+    those of `logsumexp` where there was one piece.
+
+    Parameters
+    ----------
+    axis : int, tuple of int or None
+        Axes of each piece to sum over; None is all of them.
+
+    Raises
+    ------
+    TypeError
+        If `axis` is none of these.
+
+    Notes
+    -----
+    A state is the sum of exponentials and the power of two that it is to be multiplied by. Merging multiplies by
+    powers of two, which is exact, and adds; what the addition rounds away is kept beside the sum. States can be
+    pickled. Pieces of float32 and float64 give a float64 value.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import logitloss as ll
+    >>> logits = np.log(np.arange(1.0, 7.0))
+    >>> first = ll.LogSumExp().update(logits[:2])
+    >>> second = ll.LogSumExp().update(logits[2:5]).update(logits[5:])
+    >>> print(first.merge(second).value())  # log 21
+    3.044522437723423
+    """
+
+    def __init__(self, axis: Axes = -1) -> None:
+        if isinstance(axis, (tuple, list)):
+            axis = tuple(_arrays.as_integer(one, "axis") for one in axis)
+        elif axis is not None:
+            axis = _arrays.as_integer(axis, "axis")
+        self._axis = axis
+        self._states: NDArray[np.float64] | None = None  # shape of the rows + (4,)
+        self._dtype = np.dtype(np.float64)  # of the value
+
+    def update(self, chunk: ArrayLike, *, num_threads: int | None = None) -> LogSumExp:
+        """Add the classes of a piece and return the state itself.
+
+        Parameters
+        ----------
+        chunk : array_like
+            A piece, as `logsumexp` takes it. Its shape without the class axes must be that of the pieces before; its
+            length along the class axes may be any, 0 included.
+        num_threads : int, optional
+            At most this many threads.
+
+        Returns
+        -------
+        LogSumExp
+            This state.
+
+        Raises
+        ------
+        TypeError
+            For masked, complex, longdouble, object and text arrays.
+        ValueError
+            If the shape does not fit, or an axis is named twice.
+        numpy.exceptions.AxisError
+            If the axis is out of range. Whatever is raised, the state is as before.
+        """
+        states, dtype = _core.logsumexp_states(chunk, self._axis, num_threads)
+        return self._add(states, dtype, "chunk")
+
+    def merge(self, other: LogSumExp) -> LogSumExp:
+        """Add what another state has seen and return the state itself; the other one stays as it is.
+
+        Parameters
+        ----------
+        other : LogSumExp
+            A state of as many rows, or one that has seen nothing.
+
+        Returns
+        -------
+        LogSumExp
+            This state.
+
+        Raises
+        ------
+        TypeError
+            If `other` is no LogSumExp.
+        ValueError
+            If its rows have another shape.
+        """
+        if not isinstance(other, LogSumExp):
+            raise TypeError(f"other: got {type(other).__name__}, expected a LogSumExp")
+        return self if other._states is None else self._add(other._states, other._dtype, "other")
+
+    def _add(self, states: NDArray[np.float64], dtype: np.dtype[Any], name: str) -> LogSumExp:
+        """States are never written to, so that two objects may share them."""
+        if self._states is None:
+            self._states, self._dtype = states, dtype
+            return self
+        if states.shape != self._states.shape:
+            raise ValueError(f"{name}: got rows of shape {states.shape[:-1]}, expected {self._states.shape[:-1]}")
+        self._states = _core.merge_logsumexp_states(self._states, states)
+        self._dtype = np.promote_types(self._dtype, dtype)
+        return self
+
+    def value(self) -> ArrayOrScalar:
+        """The log-sum-exp of all pieces so far.
+
+        Returns
+        -------
+        ndarray or NumPy scalar
+            What `logsumexp` gives for all pieces at once: a value a row, float64 if there was a float64 piece,
+            otherwise float32. ``-inf`` if there was no piece.
+        """
+        if self._states is None:
+            return np.float64(-np.inf)
+        return _core.logsumexp_of_states(self._states, self._dtype)

@@ -1,0 +1,255 @@
+// Kernels on rows side by side: the same bits on every instruction set, in tiles of every width, and what the row
+// kernels give to rounding.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "kernel_corpus.hpp"
+
+namespace logitloss::detail {
+namespace {
+
+/// Rows of every kind, and the same side by side.
+template <class T>
+struct TileOfRows {
+    TileShape shape;
+    std::vector<std::vector<T>> rows;
+    std::vector<T> columns;
+
+    TileOfRows(const std::vector<RowKind<T>>& kinds, Random& random, std::size_t lanes, std::size_t classes)
+        : shape{lanes, classes}, columns(lanes * classes) {
+        for (std::size_t r = 0; r < lanes; ++r) {
+            rows.emplace_back(classes);
+            kinds[r % kinds.size()].fill(random, rows.back());
+            for (std::size_t j = 0; j < classes; ++j)
+                columns[j * lanes + r] = rows[r][j];
+        }
+    }
+    std::vector<const T*> pointers() const {
+        std::vector<const T*> result;
+        for (const std::vector<T>& row : rows)
+            result.push_back(row.data());
+        return result;
+    }
+};
+
+/// Both sides of every change of path: a transposed quad, a strided sum, a flush into float64.
+const std::size_t class_counts[] = {2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 31, 32, 33, 64, 65, 100, 127, 128, 129, 1000};
+
+class ColumnKernels : public testing::TestWithParam<NamedTable> {
+protected:
+    template <class T>
+    const Kernels<T>& kernels() const {
+        return GetParam().table->of<T>();
+    }
+    template <class T>
+    static const Kernels<T>& scalar() {
+        return kernels_named("scalar")->of<T>();
+    }
+};
+
+template <class T>
+std::vector<T> some_classes(Random& random, const TileShape& shape) {
+    std::vector<T> classes(shape.lanes);
+    for (T& number : classes)
+        number = random.below(5) == 0 ? T(-1) : static_cast<T>(random.below(shape.classes));
+    return classes;
+}
+
+template <class T>
+Outcome run_states(const Kernels<T>& k, const TileOfRows<T>& tile, const std::vector<T>* excluded,
+                   std::vector<T>* kept) {
+    std::vector<T> top(tile.shape.lanes);
+    std::vector<double> sum(tile.shape.lanes), exponent(tile.shape.lanes);
+    Outcome outcome;
+    const ColumnStates<T> states{
+        excluded == nullptr ? nullptr : excluded->data(), top.data(), sum.data(), exponent.data(), {}};
+    outcome.add(
+        static_cast<std::int32_t>(k.column_states(tile.columns.data(), static_cast<std::ptrdiff_t>(tile.shape.lanes),
+                                                  tile.shape, states, kept == nullptr ? nullptr : kept->data())));
+    // Sums where the maximum is beyond the domain hold nothing that anybody reads.
+    for (std::size_t r = 0; r < tile.shape.lanes; ++r) {
+        outcome.add(top[r]);
+        outcome.add(exponent[r]);
+        if (top[r] <= T(131072))
+            outcome.add(sum[r]);
+    }
+    return outcome;
+}
+
+TEST_P(ColumnKernels, TransposeThereAndBack) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        Random random(1);
+        for (std::size_t classes : class_counts)
+            for (std::size_t lanes : {16u, 32u, 64u}) {
+                const TileOfRows<T> tile(ordinary_rows<T>(), random, lanes, classes);
+                Guarded<T> columns(lanes * classes);
+                kernels<T>().transpose_rows(tile.pointers().data(), tile.shape, columns.data());
+                ASSERT_TRUE(columns.intact());
+                ASSERT_EQ(columns.values(), tile.columns) << classes;
+                std::vector<Guarded<T>> back;
+                back.reserve(lanes);
+                std::vector<T*> pointers;
+                for (std::size_t r = 0; r < lanes; ++r) {
+                    back.emplace_back(classes, random.below(16));
+                    pointers.push_back(back.back().data());
+                }
+                kernels<T>().transpose_columns(tile.columns.data(), tile.shape, pointers.data());
+                for (std::size_t r = 0; r < lanes; ++r) {
+                    ASSERT_TRUE(back[r].intact()) << classes << ", row " << r;
+                    ASSERT_EQ(back[r].values(), tile.rows[r]) << classes << ", row " << r;
+                }
+            }
+    };
+    check(float{});
+    check(double{});
+}
+
+template <class T>
+Outcome run_all(const Kernels<T>& k, const TileOfRows<T>& tile, const TileOfRows<T>& weights,
+                const std::vector<T>& excluded) {
+    const TileShape shape = tile.shape;
+    const auto stride = static_cast<std::ptrdiff_t>(shape.lanes);
+    const std::size_t size = shape.lanes * shape.classes;
+    Outcome outcome = run_states<T>(k, tile, nullptr, nullptr);
+    std::vector<T> found(shape.lanes), out(size);
+    std::vector<double> sums(shape.lanes);
+    k.column_largest(tile.columns.data(), stride, shape, found.data());
+    outcome.add(found);
+    const std::vector<T> reference(shape.lanes, T(1.25));
+    k.column_gaps(tile.columns.data(), stride, weights.columns.data(), shape, reference.data(), sums.data());
+    outcome.add(sums);
+    k.column_gaps(tile.columns.data(), stride, nullptr, shape, reference.data(), sums.data());
+    outcome.add(sums);
+    k.column_sum(weights.columns.data(), stride, shape, excluded.data(), sums.data());
+    outcome.add(sums);
+    k.column_sum(weights.columns.data(), stride, shape, nullptr, sums.data());
+    outcome.add(sums);
+    k.column_dot(weights.columns.data(), stride, tile.columns.data(), stride, shape, sums.data());
+    outcome.add(sums);
+    k.column_log_softmax(tile.columns.data(), stride, shape, reference.data(), found.data(), stride, out.data());
+    outcome.add(out);
+    k.column_softmax_vjp(weights.columns.data(), stride, tile.columns.data(), stride, shape, reference.data(), stride,
+                         out.data());
+    outcome.add(out);
+    k.column_log_softmax_vjp(weights.columns.data(), stride, tile.columns.data(), stride, shape, reference.data(),
+                             stride, out.data());
+    outcome.add(out);
+    return outcome;
+}
+
+TEST_P(ColumnKernels, EqualScalar) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        Random random(2);
+        for (std::size_t classes : class_counts) {
+            const TileOfRows<T> tile(all_rows<T>(), random, 64, classes);
+            const TileOfRows<T> weights(ordinary_rows<T>(), random, 64, classes);
+            const std::vector<T> excluded = some_classes<T>(random, tile.shape);
+            const Outcome got = run_all<T>(kernels<T>(), tile, weights, excluded);
+            const Outcome want = run_all<T>(scalar<T>(), tile, weights, excluded);
+            ASSERT_TRUE(got == want) << classes << ": " << got.first_difference(want);
+            std::vector<T> kept(tile.columns.size()), kept_by_scalar(tile.columns.size());
+            const TileOfRows<T> plain(ordinary_rows<T>(), random, 64, classes);
+            ASSERT_TRUE(run_states<T>(kernels<T>(), plain, &excluded, &kept) ==
+                        run_states<T>(scalar<T>(), plain, &excluded, &kept_by_scalar))
+                << classes;
+            ASSERT_EQ(kept, kept_by_scalar) << classes;
+        }
+    };
+    check(float{});
+    check(double{});
+}
+
+// A row's numbers do not depend on how many rows stand beside it, nor on what they hold.
+TEST_P(ColumnKernels, RowsDoNotTouchEachOther) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        Random random(3);
+        for (std::size_t classes : class_counts) {
+            const TileOfRows<T> wide(all_rows<T>(), random, 64, classes);
+            std::vector<double> sum(64), sum_of_part(16), exponent(64);
+            std::vector<T> top(64), part(16 * classes);
+            kernels<T>().column_states(wide.columns.data(), 64, wide.shape,
+                                       {nullptr, top.data(), sum.data(), exponent.data(), {}}, nullptr);
+            for (std::size_t first = 0; first < 64; first += 16) {
+                for (std::size_t j = 0; j < classes; ++j)
+                    std::copy_n(wide.columns.data() + j * 64 + first, 16, part.data() + j * 16);
+                kernels<T>().column_states(part.data(), 16, {16, classes},
+                                           {nullptr, top.data(), sum_of_part.data(), exponent.data(), {}}, nullptr);
+                Outcome alone, beside;
+                for (std::size_t r = 0; r < 16; ++r)
+                    if (top[r] <= T(131072)) {
+                        alone.add(sum_of_part[r]);
+                        beside.add(sum[first + r]);
+                    }
+                ASSERT_TRUE(alone == beside) << classes;
+            }
+        }
+    };
+    check(float{});
+    check(double{});
+}
+
+// The row kernels add in another order, and agree to a few roundings.
+TEST_P(ColumnKernels, AgreeWithTheRowKernels) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        Random random(4);
+        const double tolerance = sizeof(T) == 4 ? 4e-7 : 4e-16;
+        for (std::size_t classes : class_counts) {
+            const TileOfRows<T> tile(ordinary_rows<T>(), random, 16, classes);
+            const TileOfRows<T> weights(ordinary_rows<T>(), random, 16, classes);
+            std::vector<T> excluded = some_classes<T>(random, tile.shape);
+            std::vector<T> top(16), kept(16 * classes), row_kept(padded_length<T>(classes)), out(16 * classes),
+                row_out(classes);
+            std::vector<double> sum(16), exponent(16);
+            ASSERT_TRUE(kernels<T>().column_states(tile.columns.data(), 16, tile.shape,
+                                                   {excluded.data(), top.data(), sum.data(), exponent.data(), {}},
+                                                   kept.data()));
+            ColumnScales<T> rows{};
+            for (std::size_t r = 0; r < 16; ++r) {
+                rows.exponent[r] = static_cast<T>(exponent[r]);
+                rows.scale[r] = T(0.5);
+                rows.linear[r] = T(0.25);
+                rows.patched[r] = excluded[r];
+                rows.value[r] = T(7);
+            }
+            kernels<T>().write_columns({tile.columns.data(), 16, kept.data(), nullptr}, tile.shape, true, rows, 16,
+                                       out.data());
+            std::vector<T> computed_again(out.size()), weighted(out.size()), row_weighted(classes);
+            kernels<T>().write_columns({tile.columns.data(), 16, nullptr, nullptr}, tile.shape, true, rows, 16,
+                                       computed_again.data());
+            EXPECT_EQ(computed_again, out) << classes;
+            kernels<T>().write_columns({tile.columns.data(), 16, kept.data(), weights.columns.data()}, tile.shape, true,
+                                       rows, 16, weighted.data());
+            for (std::size_t r = 0; r < 16; ++r) {
+                const std::size_t index = excluded[r] < T(0) ? no_index : static_cast<std::size_t>(excluded[r]);
+                BlockState state;
+                kernels<T>().block_state(tile.rows[r].data(), classes, index, &state, row_kept.data());
+                EXPECT_EQ(static_cast<double>(top[r]), state.max);
+                EXPECT_EQ(exponent[r], state.exponent);
+                EXPECT_NEAR(sum[r], state.sum, tolerance * state.sum) << classes;
+                kernels<T>().scaled_exponentials(tile.rows[r].data(), row_kept.data(), classes,
+                                                 {static_cast<T>(state.exponent), T(0.5), T(0.25)}, nullptr,
+                                                 {index, T(7)}, StoreMode::cached, row_out.data());
+                kernels<T>().scaled_exponentials(
+                    tile.rows[r].data(), row_kept.data(), classes, {static_cast<T>(state.exponent), T(0.5), T(0.25)},
+                    weights.rows[r].data(), {index, T(7)}, StoreMode::cached, row_weighted.data());
+                for (std::size_t j = 0; j < classes; ++j) {
+                    ASSERT_EQ(out[j * 16 + r], row_out[j]) << classes << ", class " << j;
+                    ASSERT_EQ(weighted[j * 16 + r], row_weighted[j]) << classes << ", class " << j;
+                }
+            }
+        }
+    };
+    check(float{});
+    check(double{});
+}
+
+INSTANTIATE_TEST_SUITE_P(Isa, ColumnKernels, testing::ValuesIn(tables_that_run_here()),
+                         [](const auto& info) { return table_name(info.param); });
+
+}  // namespace
+}  // namespace logitloss::detail

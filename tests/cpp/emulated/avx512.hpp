@@ -1,0 +1,36 @@
+// Forced in front of isa/x86/avx512.cpp (-include) to build a table that runs without AVX-512: every AVX-512 intrinsic
+// becomes SIMDe's function made of AVX2, so that the equality tests see what avx512.cpp says, operation by operation.
+#pragma once
+
+#include <immintrin.h>
+
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx512.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+// SIMDe names its vectors apart from the compiler's own, which exist without AVX-512 too.
+#define __m512 simde__m512
+#define __m512d simde__m512d
+#define __m512i simde__m512i
+
+// What SIMDe 0.7 lacks. Streaming stores become aligned ones, which want the same pointers.
+#define _mm512_stream_ps(p, a) simde_mm512_store_ps(p, a)
+#define _mm512_stream_pd(p, a) simde_mm512_store_pd(p, a)
+#define _mm512_extractf32x8_ps(a, half) _mm256_castpd_ps(simde_mm512_extractf64x4_pd(simde_mm512_castps_pd(a), half))
+#define _mm512_cvtps_pd(a) widen_to_512(a)
+#define _mm512_cvtpd_ps(a) narrow_from_512(a)
+static inline simde__m512d widen_to_512(__m256 a) {
+    return simde_mm512_insertf64x4(simde_mm512_castpd256_pd512(_mm256_cvtps_pd(_mm256_castps256_ps128(a))),
+                                   _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)), 1);
+}
+static inline __m256 narrow_from_512(simde__m512d a) {
+    return _mm256_set_m128(_mm256_cvtpd_ps(simde_mm512_extractf64x4_pd(a, 1)),
+                           _mm256_cvtpd_ps(simde_mm512_extractf64x4_pd(a, 0)));
+}
+
+// The file's target region must stay shut, or the emulation would itself become AVX-512. GCC passes over a region
+// that is written for Clang.
+#define __clang__ 1

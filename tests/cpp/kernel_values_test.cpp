@@ -1,0 +1,577 @@
+// What the kernels compute, against the formulas in long double, on every instruction set. The tolerances come from
+// counting roundings: eps is 2^-23 for float32 and 2^-52 for float64, and an exponential is within one ulp.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "kernel_corpus.hpp"
+
+namespace logitloss::detail {
+namespace {
+
+using Exact = long double;
+
+template <class T>
+constexpr Exact eps = std::numeric_limits<T>::epsilon();
+
+class KernelValues : public testing::TestWithParam<NamedTable> {
+protected:
+    template <class T>
+    const Kernels<T>& kernels() const {
+        return GetParam().table->of<T>();
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Isa, KernelValues, testing::ValuesIn(tables_that_run_here()),
+                         [](const auto& info) { return table_name(info.param); });
+
+/// Calls check(row) on ordinary rows of sizes that cover tails, flushes and a whole block.
+template <class T, class Check>
+void over_ordinary_rows(Check check) {
+    Random random(77);
+    for (const RowKind<T>& kind : ordinary_rows<T>())
+        for (std::size_t n : {1u, 2u, 3u, 17u, 64u, 100u, 1024u, 1025u, 4096u}) {
+            std::vector<T> row(n);
+            kind.fill(random, row);
+            SCOPED_TRACE(std::string(kind.name) + ", " + std::to_string(n));
+            check(row, random);
+            if (testing::Test::HasFailure())
+                return;
+        }
+}
+
+template <class T>
+Exact top_of(const std::vector<T>& row, std::size_t excluded = no_index) {
+    Exact top = -infinity<Exact>;
+    for (std::size_t i = 0; i < row.size(); ++i)
+        if (i != excluded)
+            top = std::max(top, static_cast<Exact>(row[i]));
+    return top;
+}
+
+/// sum_j exp(x_j - reference) but `excluded`.
+template <class T>
+Exact exact_sum(const std::vector<T>& row, Exact reference, std::size_t excluded = no_index) {
+    Exact sum = 0;
+    for (std::size_t i = 0; i < row.size(); ++i)
+        if (i != excluded)
+            sum += std::exp(static_cast<Exact>(row[i]) - reference);
+    return sum;
+}
+
+/// exponent ln 2 - x, to long double's accuracy where the difference is small: ln 2 in two parts.
+Exact exponent_gap(Exact exponent, Exact x) {
+    constexpr Exact ln2_high = 0x0.b17217f7d1cf79acp0L;
+    constexpr Exact ln2_low = -0x0.361c4c67fc0d0950bfp-64L;
+    return std::fma(exponent, ln2_high, -x) + exponent * ln2_low;
+}
+
+void expect_within(Exact got, Exact expected, Exact tolerance) {
+    EXPECT_LE(std::fabs(got - expected), tolerance)
+        << "got " << static_cast<double>(got) << ", expected " << static_cast<double>(expected);
+}
+
+// Every term within 1 ulp, i.e. 1 eps relative, and 16 additions in float32 at half an ulp each, of which a share:
+// the measured worst is below 1.5 eps. float64 adds 64 terms a lane in float64.
+TEST_P(KernelValues, BlockState) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        over_ordinary_rows<T>([&](const std::vector<T>& row, Random& random) {
+            for (std::size_t excluded : {no_index, random.below(row.size())}) {
+                BlockState state;
+                kernels<T>().block_state(row.data(), row.size(), excluded, &state, nullptr);
+                const Exact top = top_of(row, excluded);
+                ASSERT_EQ(static_cast<Exact>(state.max), top);
+                if (row.size() == 1 && excluded == 0) {
+                    ASSERT_EQ(state.kind, BlockKind::deep);
+                    ASSERT_EQ(state.sum, 0.0);
+                    ASSERT_EQ(state.exponent, no_exponent);
+                    continue;
+                }
+                ASSERT_EQ(state.kind, BlockKind::normal);
+                ASSERT_EQ(state.exponent, std::rint(state.exponent));
+                // In units of exp(top), to stay inside long double's range.
+                const Exact expected = exact_sum(row, top, excluded);
+                const Exact unit = std::exp(exponent_gap(state.exponent, top));
+                expect_within(state.sum * unit, expected, 3 * eps<T> * expected);
+            }
+        });
+    };
+    check(float{});
+    check(double{});
+}
+
+TEST_P(KernelValues, KindsOfBlocks) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        const auto kind_of = [&](std::vector<T> row) {
+            BlockState state;
+            kernels<T>().block_state(row.data(), row.size(), no_index, &state, nullptr);
+            return state.kind;
+        };
+        EXPECT_EQ(kind_of({}), BlockKind::deep);
+        EXPECT_EQ(kind_of({T(0)}), BlockKind::normal);
+        EXPECT_EQ(kind_of({T(131072)}), BlockKind::normal);
+        EXPECT_EQ(kind_of({T(-131072)}), BlockKind::normal);
+        EXPECT_EQ(kind_of({T(131073)}), BlockKind::slow);
+        EXPECT_EQ(kind_of({T(-131073)}), BlockKind::deep);
+        EXPECT_EQ(kind_of({-infinity<T>, -infinity<T>}), BlockKind::deep);
+        EXPECT_EQ(kind_of({T(1), infinity<T>}), BlockKind::slow);
+        EXPECT_EQ(kind_of({quiet_nan<T>}), BlockKind::slow);
+        EXPECT_EQ(kind_of({-infinity<T>, quiet_nan<T>}), BlockKind::slow);
+        for (std::size_t position : {0u, 1u, 63u, 64u, 199u}) {
+            std::vector<T> row(200, T(1));
+            row[position] = quiet_nan<T>;
+            BlockState state;
+            kernels<T>().block_state(row.data(), row.size(), no_index, &state, nullptr);
+            EXPECT_TRUE(std::isnan(state.sum)) << position;
+            std::fill(row.begin(), row.end(), T(-1e9));
+            row[position] = quiet_nan<T>;
+            EXPECT_EQ(kind_of(row), BlockKind::slow) << position;
+        }
+    };
+    check(float{});
+    check(double{});
+}
+
+// Each lane adds at most two terms in T between widenings (float64: all 128 of a block).
+TEST_P(KernelValues, Sums) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        over_ordinary_rows<T>([&](const std::vector<T>& row, Random& random) {
+            const std::size_t n = row.size();
+            std::vector<T> q(n);
+            fill_each(q, [&](std::size_t) { return random.below(5) == 0 ? 0.0 : random.normal(); });
+            const Exact reference = top_of(row);
+            Exact sum = 0, gaps = 0, weighted = 0, products = 0, all = 0, all_weighted = 0, all_products = 0;
+            for (std::size_t i = 0; i < n; ++i) {
+                const Exact gap = reference - static_cast<Exact>(row[i]);
+                sum += row[i];
+                gaps += gap;
+                weighted += q[i] * gap;
+                products += static_cast<Exact>(q[i]) * row[i];
+                all += std::fabs(static_cast<Exact>(row[i]));
+                all_weighted += std::fabs(q[i] * gap);
+                all_products += std::fabs(static_cast<Exact>(q[i]) * row[i]);
+            }
+            const Kernels<T>& k = kernels<T>();
+            const Exact tolerance = (sizeof(T) == 4 ? 10 : 20) * eps<T>;
+            const Exact least = n * static_cast<Exact>(std::numeric_limits<T>::denorm_min());
+            expect_within(k.sum(row.data(), n, no_index), sum, tolerance * all + least);
+            expect_within(k.sum_gaps(row.data(), nullptr, n, static_cast<T>(reference)), gaps,
+                          tolerance * gaps + least);
+            expect_within(k.sum_gaps(row.data(), q.data(), n, static_cast<T>(reference)), weighted,
+                          tolerance * all_weighted + least);
+            expect_within(k.dot(q.data(), row.data(), n), products, tolerance * all_products + least);
+            expect_within(k.careful_sum(row.data(), n, no_index, static_cast<double>(reference)),
+                          exact_sum(row, reference), 1e-12L * exact_sum(row, reference));
+        });
+    };
+    check(float{});
+    check(double{});
+}
+
+// An exponential within an ulp, a product, and additions as in `sum`.
+TEST_P(KernelValues, WeightedExponentials) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        over_ordinary_rows<T>([&](const std::vector<T>& row, Random& random) {
+            const std::size_t n = row.size();
+            std::vector<T> b(n);
+            fill_each(b, [&](std::size_t) { return random.below(5) == 0 ? 0.0 : random.normal(); });
+            BlockState state;
+            kernels<T>().block_state(row.data(), n, no_index, &state, nullptr);
+            Exact sum = 0, all = 0;
+            for (std::size_t i = 0; i < n; ++i) {
+                const Exact term = b[i] * std::exp(-exponent_gap(state.exponent, row[i]));
+                sum += term;
+                all += std::fabs(term);
+            }
+            const double got =
+                kernels<T>().weighted_exponentials(row.data(), b.data(), n, static_cast<T>(state.exponent));
+            expect_within(got, sum, (sizeof(T) == 4 ? 10 : 20) * eps<T> * all);
+        });
+        const std::vector<T> x = {quiet_nan<T>, T(0), -infinity<T>, infinity<T>};
+        const std::vector<T> b = {T(0), T(2), T(5), T(-0.0)};
+        EXPECT_EQ(kernels<T>().weighted_exponentials(x.data(), b.data(), 4, T(1)), 1.0);
+    };
+    check(float{});
+    check(double{});
+}
+
+// Factors of 0 add 0 beside anything.
+TEST_P(KernelValues, ZeroFactorsMaskInfinitiesAndNans) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        const std::vector<T> q = {T(0), T(2), T(-0.0), T(0)};
+        const std::vector<T> x = {quiet_nan<T>, T(3), infinity<T>, -infinity<T>};
+        const Kernels<T>& k = kernels<T>();
+        EXPECT_EQ(k.sum_gaps(x.data(), q.data(), 4, T(4)), 2.0);
+        EXPECT_EQ(k.dot(q.data(), x.data(), 4), 6.0);
+        std::vector<T> out(4);
+        k.softmax_vjp(q.data(), x.data(), 4, T(1), out.data());
+        EXPECT_EQ(out, (std::vector<T>{T(0), T(4), T(0), T(0)}));
+        const std::vector<T> y = {-infinity<T>, T(0)};
+        const std::vector<T> dy = {quiet_nan<T>, T(5)};
+        std::vector<T> pulled(2);
+        k.log_softmax_vjp(y.data(), dy.data(), 2, T(2), pulled.data());
+        EXPECT_EQ(pulled, (std::vector<T>{T(0), T(3)}));
+    };
+    check(float{});
+    check(double{});
+}
+
+// One ulp of the exponential and half of one for each of the two products; terms below 2^-126.9 (2^-1022.9) of
+// 2^exponent are 0.
+TEST_P(KernelValues, ScaledExponentials) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        over_ordinary_rows<T>([&](const std::vector<T>& row, Random& random) {
+            const std::size_t n = row.size();
+            BlockState state;
+            const Kernels<T>& k = kernels<T>();
+            k.block_state(row.data(), n, no_index, &state, nullptr);
+            std::vector<T> q(n);
+            fill_each(q, [&](std::size_t) { return random.normal(); });
+            const RowScale<T> scale{static_cast<T>(state.exponent), static_cast<T>(1 / state.sum), T(-0.375)};
+            for (const T* weights : {static_cast<const T*>(q.data()), static_cast<const T*>(nullptr)}) {
+                std::vector<T> out(n);
+                k.scaled_exponentials(row.data(), nullptr, n, scale, weights, {}, StoreMode::cached, out.data());
+                for (std::size_t i = 0; i < n; ++i) {
+                    const Exact first = scale.scale * std::exp(-exponent_gap(state.exponent, row[i]));
+                    const Exact second = static_cast<Exact>(scale.linear) * (weights ? weights[i] : T(1));
+                    expect_within(out[i], first + second,
+                                  2 * eps<T> * first + eps<T> * std::fabs(first + second) +
+                                      2 * static_cast<Exact>(std::numeric_limits<T>::min()));
+                }
+            }
+        });
+    };
+    check(float{});
+    check(double{});
+}
+
+TEST_P(KernelValues, MaskedClassesGetExactlyZero) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        std::vector<T> row(70, -infinity<T>);
+        row[3] = T(2);
+        row[66] = T(1e5);
+        for (T exponent : {T(-200), T(0), T(144270)}) {
+            std::vector<T> out(row.size(), T(9));
+            row[66] = exponent > T(0) ? T(1e5) : T(-130);
+            row[3] = exponent < T(0) ? T(-140) : T(0);
+            kernels<T>().scaled_exponentials(row.data(), nullptr, row.size(), {exponent, T(1), T(0)}, nullptr, {},
+                                             StoreMode::cached, out.data());
+            for (std::size_t i = 0; i < row.size(); ++i)
+                if (i != 3 && i != 66) {
+                    ASSERT_EQ(out[i], T(0)) << i;
+                }
+            EXPECT_GT(out[66] + out[3], T(0));
+        }
+    };
+    check(float{});
+    check(double{});
+}
+
+template <class T>
+ExcludedEnds<T> ends_without(const Kernels<T>& k, const std::vector<T>& row, std::size_t target) {
+    BlockState state;
+    k.block_state(row.data(), row.size(), target, &state, nullptr);
+    ExcludedEnds<T> ends{};
+    for (std::size_t i = 0; i < row_batch; ++i) {
+        ends.sum[i] = state.sum;
+        ends.exponent[i] = state.exponent;
+        ends.logit[i] = row[target];
+    }
+    k.excluded_ends(&ends, row_batch);
+    return ends;
+}
+
+// Two exponentials within an ulp each and a sum: 3 eps. The target leads by -80 to 80 and the others by their spread.
+TEST_P(KernelValues, ConfidentRowsKeepRelativeAccuracy) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        Random random(6);
+        for (int lead = -80; lead <= 80; lead += 4)
+            for (std::size_t n : {2u, 10u, 100u}) {
+                std::vector<T> row(n);
+                ordinary_rows<T>()[0].fill(random, row);
+                const std::size_t target = random.below(n);
+                row[target] = static_cast<T>(top_of(row, target) + lead + random.uniform(0, 1));
+                const Exact ratio = exact_sum(row, static_cast<Exact>(row[target]), target);
+                const ExcludedEnds<T> ends = ends_without<T>(kernels<T>(), row, target);
+                const Exact tolerance = 3 * eps<T>;
+                for (std::size_t lane : {std::size_t(0), row_batch - 1}) {
+                    SCOPED_TRACE(std::to_string(lead) + ", " + std::to_string(n));
+                    expect_within(ends.gap[lane], std::log1p(ratio), tolerance * std::log1p(ratio));
+                    expect_within(ends.complement[lane], ratio / (1 + ratio), tolerance * ratio / (1 + ratio));
+                    expect_within(ends.probability[lane], 1 / (1 + ratio), tolerance / (1 + ratio));
+                }
+            }
+    };
+    check(float{});
+    check(double{});
+}
+
+TEST_P(KernelValues, RowsOfOneClassHaveNoGap) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        for (T logit : {T(-1e5), T(0), T(3.25), T(1e5)}) {
+            const ExcludedEnds<T> ends = ends_without<T>(kernels<T>(), {logit}, 0);
+            EXPECT_EQ(ends.gap[5], 0.0);
+            EXPECT_EQ(ends.complement[5], 0.0);
+            EXPECT_NEAR(ends.probability[5], 1.0, 4e-16);
+        }
+    };
+    check(float{});
+    check(double{});
+}
+
+// Note [log-sum-exp at the maximum]: K equal logits give max + log K, whatever they are; float64 to half an ulp or so.
+TEST_P(KernelValues, EqualLogitsGiveTheLogOfTheirNumber) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        for (T logit : {T(-100000.5), T(-0.1), T(0), T(7.3), T(99999.75)})
+            for (std::size_t n : {1u, 2u, 3u, 10u, 1000u, 4096u}) {
+                const std::vector<T> row(n, logit);
+                BlockState state;
+                kernels<T>().block_state(row.data(), n, no_index, &state, nullptr);
+                LogSumExpEnds<T> ends{};
+                for (std::size_t i = 0; i < row_batch; ++i) {
+                    ends.sum[i] = state.sum;
+                    ends.exponent[i] = state.exponent;
+                    ends.max[i] = logit;
+                }
+                kernels<T>().log_sum_exp_ends(&ends, row_batch);
+                const Exact expected = std::log(static_cast<Exact>(n));
+                for (std::size_t i = 0; i < row_batch; ++i)
+                    expect_within(ends.above_max[i], expected,
+                                  (sizeof(T) == 4 ? 1e-7L : 1e-15L) * std::max(expected, Exact(0)));
+            }
+    };
+    check(float{});
+    check(double{});
+}
+
+// The sum within 3 eps, whose logarithm is 3 eps in absolute terms, and one rounding: max and log may cancel.
+TEST_P(KernelValues, LogSumExp) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        over_ordinary_rows<T>([&](const std::vector<T>& row, Random&) {
+            BlockState state;
+            kernels<T>().block_state(row.data(), row.size(), no_index, &state, nullptr);
+            LogSumExpEnds<T> ends{};
+            for (std::size_t i = 0; i < row_batch; ++i) {
+                ends.sum[i] = state.sum;
+                ends.exponent[i] = state.exponent;
+                ends.max[i] = static_cast<T>(state.max);
+            }
+            kernels<T>().log_sum_exp_ends(&ends, row_batch);
+            const Exact top = top_of(row);
+            const Exact sum = exact_sum(row, top);
+            for (std::size_t lane : {std::size_t(0), std::size_t(7), row_batch - 1}) {
+                expect_within(ends.above_max[lane], std::log(sum), 3 * eps<T> + eps<double> * std::log(sum));
+                expect_within(ends.lse[lane], top + std::log(sum),
+                              3 * eps<T> + eps<double> / 2 * std::fabs(top + std::log(sum)));
+                expect_within(ends.scale[lane] * state.sum, 1, eps<double>);
+            }
+        });
+    };
+    check(float{});
+    check(double{});
+}
+
+// Differences of one sign: half an ulp of each.
+TEST_P(KernelValues, LogSoftmaxAndVjps) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        const Kernels<T>& k = kernels<T>();
+        over_ordinary_rows<T>([&](const std::vector<T>& row, Random& random) {
+            const std::size_t n = row.size();
+            const T top = static_cast<T>(top_of(row));
+            const T above = static_cast<T>(std::log(exact_sum(row, top)));
+            std::vector<T> y(n), dy(n), out(n);
+            fill_each(dy, [&](std::size_t) { return random.normal(); });
+            k.log_softmax(row.data(), n, top, above, y.data());
+            const Exact least = std::numeric_limits<T>::min();
+            for (std::size_t i = 0; i < n; ++i) {
+                const Exact expected = (static_cast<Exact>(row[i]) - top) - above;
+                expect_within(y[i], expected, eps<T> * std::fabs(expected));
+            }
+            k.log_softmax_vjp(y.data(), dy.data(), n, T(-1.5), out.data());
+            for (std::size_t i = 0; i < n; ++i) {
+                const Exact term = std::exp(static_cast<Exact>(y[i])) * Exact(1.5);
+                expect_within(out[i], dy[i] + term, eps<T> * (2 * term + std::fabs(dy[i] + term)) + least);
+            }
+            std::vector<T> p(n);
+            fill_each(p, [&](std::size_t i) { return std::exp(static_cast<double>(y[i])); });
+            k.softmax_vjp(p.data(), dy.data(), n, T(0.25), out.data());
+            for (std::size_t i = 0; i < n; ++i) {
+                const Exact expected = static_cast<Exact>(p[i]) * (static_cast<Exact>(dy[i]) - Exact(0.25));
+                expect_within(out[i], expected, eps<T> * std::fabs(expected) + least);
+            }
+        });
+    };
+    check(float{});
+    check(double{});
+}
+
+// tanh and its derivative keep relative accuracy, at small arguments and where tanh is near 1: expm1 or exp within an
+// ulp or so, a division before it whose half ulp the exponential multiplies by its argument, and four more roundings.
+TEST_P(KernelValues, Softcap) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        const Kernels<T>& k = kernels<T>();
+        Random random(15);
+        const std::size_t n = 5000;
+        for (T cap : {T(30), T(0.7), T(1000)}) {
+            std::vector<T> x(n), capped(n), pulled(n, T(1.5));
+            fill_each(x, [&](std::size_t i) {
+                return (i % 2 ? random.uniform(-20, 20) : std::exp(random.uniform(-30, 1))) * static_cast<double>(cap);
+            });
+            x[0] = -infinity<T>;
+            x[1] = infinity<T>;
+            k.softcap(x.data(), n, cap, capped.data());
+            k.softcap_pull_back(x.data(), n, cap, pulled.data());
+            EXPECT_EQ(capped[0], -infinity<T>);
+            EXPECT_EQ(pulled[0], T(1.5));
+            EXPECT_EQ(capped[1], cap);
+            EXPECT_EQ(pulled[1], T(0));
+            for (std::size_t i = 2; i < n && !HasFailure(); ++i) {
+                const Exact u = static_cast<Exact>(x[i]) / cap;
+                const Exact value = cap * std::tanh(u);
+                const Exact slope = 1 / (std::cosh(u) * std::cosh(u));
+                SCOPED_TRACE("u " + std::to_string(u));
+                expect_within(capped[i], value, 5 * eps<T> * std::fabs(value));
+                expect_within(pulled[i], Exact(1.5) * slope, (5 + std::fabs(u)) * eps<T> * Exact(1.5) * slope);
+            }
+        }
+    };
+    check(float{});
+    check(double{});
+}
+
+TEST_P(KernelValues, CarefulKernelsOnInfiniteAndHugeRows) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        const Kernels<T>& k = kernels<T>();
+        const std::vector<T> huge = {T(1e30), T(1e30), T(-1e30), -infinity<T>};
+        EXPECT_EQ(k.careful_max(huge.data(), 4, no_index), static_cast<double>(T(1e30)));
+        EXPECT_EQ(k.careful_sum(huge.data(), 4, no_index, static_cast<double>(T(1e30))), 2.0);
+        std::vector<T> out(4);
+        k.careful_write(huge.data(), 4, static_cast<double>(T(1e30)), 0.5, 0.0, nullptr, {2, T(8)}, out.data());
+        EXPECT_EQ(out, (std::vector<T>{T(0.5), T(0.5), T(8), T(0)}));
+        k.careful_write(huge.data(), 4, static_cast<double>(T(1e30)), 0.5, 3.0, nullptr, {}, out.data());
+        EXPECT_EQ(out, (std::vector<T>{T(3.5), T(3.5), T(3), T(3)}));
+        const std::vector<T> with_nan = {T(1), quiet_nan<T>, infinity<T>};
+        EXPECT_TRUE(std::isnan(k.careful_max(with_nan.data(), 3, no_index)));
+        EXPECT_EQ(k.careful_max(with_nan.data(), 3, 1), infinity<double>);
+        EXPECT_EQ(k.careful_max(with_nan.data(), 0, no_index), -infinity<double>);
+    };
+    check(float{});
+    check(double{});
+}
+
+// -------------------------------------------------------------------------------------------- binary cross-entropy
+
+Exact softplus(Exact x) { return std::max(x, Exact(0)) + std::log1p(std::exp(-std::fabs(x))); }
+Exact sigmoid(Exact x) { return 1 / (1 + std::exp(-x)); }
+
+// exp and log1p within an ulp, two products and two sums of one sign: 3 eps of the loss; the gradient has an exponential,
+// a sum, a product and a division: 3 eps, relative for hard targets. A soft target's gradient is a difference.
+TEST_P(KernelValues, BinaryCrossEntropy) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        Random random(12);
+        const std::size_t n = 3001;
+        std::vector<T> x(n), t(n), weight(n), positive_weight(n), loss(n), grad(n);
+        fill_each(x, [&](std::size_t i) { return i % 2 ? random.uniform(-80, 80) : 3 * random.normal(); });
+        fill_each(t,
+                  [&](std::size_t i) { return i % 4 == 0 ? random.uniform(0, 1) : static_cast<double>(i % 4 == 1); });
+        fill_each(weight, [&](std::size_t) { return random.uniform(-1, 2); });
+        fill_each(positive_weight, [&](std::size_t) { return random.uniform(0.5, 20); });
+        for (bool weighted : {false, true}) {
+            BceBlock<T> block{};
+            block.logits = x.data();
+            block.target = t.data();
+            block.weight = weighted ? weight.data() : nullptr;
+            block.pos_weight = weighted ? positive_weight.data() : nullptr;
+            block.upstream = weighted ? weight.data() : nullptr;
+            block.loss = loss.data();
+            block.grad = grad.data();
+            block.grad_factor = T(0.5);
+            const double total = kernels<T>().bce(block, n);
+            Exact sum = 0, all = 0;
+            for (std::size_t i = 0; i < n; ++i) {
+                const Exact w = weighted ? weight[i] : T(1);
+                const Exact positive = static_cast<Exact>(t[i]) * (weighted ? positive_weight[i] : T(1));
+                const Exact negative = 1 - static_cast<Exact>(t[i]);
+                const Exact expected = w * (positive * softplus(-x[i]) + negative * softplus(x[i]));
+                const Exact up = negative * sigmoid(x[i]);
+                const Exact down = positive * sigmoid(-static_cast<Exact>(x[i]));
+                const Exact factor = Exact(0.5) * w * (weighted ? weight[i] : T(1));
+                SCOPED_TRACE("x " + std::to_string(x[i]) + ", t " + std::to_string(t[i]));
+                expect_within(loss[i], expected, 4 * eps<T> * std::fabs(expected));
+                expect_within(grad[i], factor * (up - down), 4 * eps<T> * std::fabs(factor) * (up + down));
+                sum += expected;
+                all += std::fabs(expected);
+                if (HasFailure())
+                    return;
+            }
+            expect_within(total, sum, (sizeof(T) == 4 ? 10 : 20) * eps<T> * all);
+        }
+    };
+    check(float{});
+    check(double{});
+}
+
+// (1 - p_t)^gamma is exp of gamma times a logarithm kept in two parts: gamma scales a relative error of about an ulp,
+// twice that for soft float64 targets, whose 1 - p_t is itself a sum.
+TEST_P(KernelValues, Focal) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        Random random(21);
+        const std::size_t n = 2001;
+        std::vector<T> x(n), t(n), loss(n), grad(n);
+        fill_each(x, [&](std::size_t i) { return i % 2 ? random.uniform(-30, 30) : 2 * random.normal(); });
+        fill_each(t,
+                  [&](std::size_t i) { return i % 4 == 0 ? random.uniform(0, 1) : static_cast<double>(i % 4 == 1); });
+        for (double gamma : {0.0, 0.5, 2.0}) {
+            const FocalParameters parameters{0.25, 0.75, gamma};
+            BceBlock<T> block{};
+            block.logits = x.data();
+            block.target = t.data();
+            block.loss = loss.data();
+            block.grad = grad.data();
+            block.grad_factor = T(1);
+            const double total = kernels<T>().focal(block, parameters, n);
+            Exact sum = 0;
+            for (std::size_t i = 0; i < n && !HasFailure(); ++i) {
+                const Exact target = t[i];
+                const Exact p = sigmoid(x[i]), q = sigmoid(-static_cast<Exact>(x[i]));
+                const Exact missed = (1 - target) * p + target * q;
+                const Exact entropy = target * softplus(-x[i]) + (1 - target) * softplus(x[i]);
+                const Exact factor = (target / 4 + (1 - target) * 3 / 4) * std::pow(missed, static_cast<Exact>(gamma));
+                const Exact second = gamma * (2 * target - 1) * entropy * p * q / missed;
+                const Exact pull = (1 - target) * p - target * q;
+                const Exact size = (1 - target) * p + target * q + std::fabs(second);
+                const Exact tolerance = (8 + 6 * gamma) * eps<T>;
+                SCOPED_TRACE("x " + std::to_string(x[i]) + ", t " + std::to_string(t[i]) + ", gamma " +
+                             std::to_string(gamma));
+                expect_within(loss[i], factor * entropy, tolerance * factor * entropy);
+                expect_within(grad[i], factor * (pull - second), tolerance * factor * size);
+                sum += factor * entropy;
+            }
+            expect_within(total, sum, (sizeof(T) == 4 ? 20 : 40) * eps<T> * sum);
+        }
+    };
+    check(float{});
+    check(double{});
+}
+
+}  // namespace
+}  // namespace logitloss::detail

@@ -1,0 +1,627 @@
+// Every kernel of every instruction set gives the bits that the scalar one gives, writes where it should and nowhere
+// else, and does not depend on alignment or on how its output is stored.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "kernel_corpus.hpp"
+
+namespace logitloss::detail {
+namespace {
+
+/// The kernels under test beside the oracle.
+class KernelEquality : public testing::TestWithParam<NamedTable> {
+protected:
+    template <class T>
+    const Kernels<T>& kernels() const {
+        return GetParam().table->of<T>();
+    }
+    template <class T>
+    static const Kernels<T>& oracle() {
+        return kernels_named("scalar")->of<T>();
+    }
+
+    /// Asserts that run(kernels) has the same outcome under the oracle and under the table in question.
+    template <class T, class Run>
+    void expect_equal(const std::string& what, Run run) const {
+        const Outcome expected = run(oracle<T>());
+        const Outcome got = run(kernels<T>());
+        ASSERT_TRUE(got == expected) << what << ": scalar and " << GetParam().name << " differ at "
+                                     << expected.first_difference(got);
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Isa, KernelEquality, testing::ValuesIn(tables_that_run_here()),
+                         [](const auto& info) { return table_name(info.param); });
+
+/// Calls check(description, row) over `kinds` x row_sizes(), stopping at the first failure.
+template <class T, class Check>
+void over_rows(const std::vector<RowKind<T>>& kinds, Check check) {
+    Random random(20240607);
+    for (const RowKind<T>& kind : kinds)
+        for (std::size_t n : row_sizes()) {
+            std::vector<T> row(n);
+            kind.fill(random, row);
+            check(std::string(kind.name) + ", " + std::to_string(n), row, random);
+            if (testing::Test::HasFatalFailure())
+                return;
+        }
+}
+
+/// Normal numbers, one in seven 0: weights, cotangents.
+template <class T>
+std::vector<T> mixed_weights(Random& random, std::size_t n) {
+    std::vector<T> weights(n);
+    fill_each(weights, [&](std::size_t) { return random.below(7) == 0 ? 0.0 : random.normal(); });
+    return weights;
+}
+
+// ------------------------------------------------------------------------------------------------ sums over a block
+
+template <class T>
+Outcome reduce(const Kernels<T>& k, const std::vector<T>& row, const std::vector<T>& weights, std::size_t excluded,
+               std::size_t shift) {
+    const std::size_t n = row.size();
+    const Placed<T> x(row, shift);
+    const Placed<T> q(weights, shift / 2);
+    Outcome outcome;
+    BlockState state;
+    k.block_state(x.data(), n, no_index, &state, nullptr);
+    outcome.add(state);
+    k.block_state(x.data(), n, excluded, &state, nullptr);
+    outcome.add(state);
+    outcome.add(k.largest(x.data(), n));
+    outcome.add(k.sum(x.data(), n, no_index));
+    outcome.add(k.sum(x.data(), n, excluded));
+    outcome.add(k.sum_gaps(x.data(), q.data(), n, T(1.25)));
+    outcome.add(k.sum_gaps(x.data(), nullptr, n, T(1.25)));
+    outcome.add(k.dot(q.data(), x.data(), n));
+    outcome.add(k.weighted_exponentials(x.data(), q.data(), n, T(3)));
+    outcome.add(k.careful_max(x.data(), n, no_index));
+    outcome.add(k.careful_max(x.data(), n, excluded));
+    return outcome;
+}
+
+TEST_P(KernelEquality, Reductions) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        over_rows<T>(all_rows<T>(), [&](const std::string& what, const std::vector<T>& row, Random& random) {
+            const std::vector<T> weights = mixed_weights<T>(random, row.size());
+            const std::size_t excluded = row.empty() ? no_index : random.below(row.size());
+            const std::size_t shift = random.below(16);
+            this->expect_equal<T>(what,
+                                  [&](const Kernels<T>& k) { return reduce<T>(k, row, weights, excluded, shift); });
+        });
+    };
+    check(float{});
+    check(double{});
+}
+
+TEST_P(KernelEquality, CarefulSums) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        Random random(3);
+        for (const RowKind<T>& kind : all_rows<T>())
+            for (std::size_t n : {0u, 1u, 7u, 8u, 9u, 31u, 100u}) {
+                std::vector<T> row(n);
+                kind.fill(random, row);
+                const std::size_t excluded = n == 0 ? no_index : random.below(n);
+                const double reference = kernels<T>().careful_max(row.data(), n, no_index);
+                this->expect_equal<T>(kind.name, [&](const Kernels<T>& k) {
+                    Outcome outcome;
+                    outcome.add(k.careful_sum(row.data(), n, no_index, reference));
+                    outcome.add(k.careful_sum(row.data(), n, excluded, reference));
+                    return outcome;
+                });
+                if (HasFatalFailure())
+                    return;
+            }
+    };
+    check(float{});
+    check(double{});
+}
+
+TEST_P(KernelEquality, AlignmentDoesNotMatter) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        Random random(4);
+        for (std::size_t n : {1u, 63u, 64u, 65u, 1000u, 4096u}) {
+            std::vector<T> row(n);
+            ordinary_rows<T>()[0].fill(random, row);
+            const std::vector<T> weights = mixed_weights<T>(random, n);
+            const Outcome aligned = reduce<T>(kernels<T>(), row, weights, n / 2, 0);
+            for (std::size_t shift = 1; shift < 64 / sizeof(T); ++shift)
+                ASSERT_TRUE(reduce<T>(kernels<T>(), row, weights, n / 2, shift) == aligned) << n << " at " << shift;
+        }
+    };
+    check(float{});
+    check(double{});
+}
+
+// Taking a class out of a row is the same as never having seen it, at every position.
+TEST_P(KernelEquality, ExclusionIsAMaskedClass) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        Random random(5);
+        for (std::size_t n = 1; n <= 200; n += n < 70 ? 1 : 13)
+            for (std::size_t excluded = 0; excluded < n; ++excluded) {
+                std::vector<T> row(n);
+                ordinary_rows<T>()[0].fill(random, row);
+                row[excluded] = excluded % 3 == 0 ? T(100) : excluded % 3 == 1 ? quiet_nan<T> : infinity<T>;
+                std::vector<T> masked = row;
+                masked[excluded] = -infinity<T>;
+                std::vector<T> zeroed = row;
+                zeroed[excluded] = T(0);
+                const Kernels<T>& k = kernels<T>();
+                Outcome without;
+                Outcome with;
+                BlockState state;
+                k.block_state(masked.data(), n, no_index, &state, nullptr);
+                with.add(state);
+                with.add(k.sum(zeroed.data(), n, no_index));
+                with.add(k.careful_max(masked.data(), n, no_index));
+                with.add(k.careful_sum(masked.data(), n, no_index, 1.0));
+                k.block_state(row.data(), n, excluded, &state, nullptr);
+                without.add(state);
+                without.add(k.sum(row.data(), n, excluded));
+                without.add(k.careful_max(row.data(), n, excluded));
+                without.add(k.careful_sum(row.data(), n, excluded, 1.0));
+                // careful_sum skips the class instead of adding exp(-inf) = 0: the same number.
+                ASSERT_TRUE(without == with) << n << " without " << excluded << ": " << with.first_difference(without);
+            }
+    };
+    check(float{});
+    check(double{});
+}
+
+TEST_P(KernelEquality, FindGivesTheFirst) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        const Kernels<T>& k = kernels<T>();
+        for (std::size_t n : row_sizes()) {
+            std::vector<T> row(n, T(1));
+            const Placed<T> none(row, n % 16);
+            ASSERT_EQ(k.find(none.data(), n, T(2)), no_index) << n;
+            ASSERT_EQ(k.find(none.data(), n, quiet_nan<T>), no_index) << n;
+            for (std::size_t first = 0; first < n; first += n > 300 ? 61 : 1) {
+                row[first] = T(2);
+                row[n - 1] = T(2);
+                const Placed<T> x(row, first % 16);
+                ASSERT_EQ(k.find(x.data(), n, T(2)), first) << n;
+                row[first] = quiet_nan<T>;
+                row[n - 1] = T(1);
+            }
+        }
+        const T zeros[] = {quiet_nan<T>, T(-0.0), T(0.0)};
+        EXPECT_EQ(k.find(zeros, 3, T(0.0)), 1u);
+    };
+    check(float{});
+    check(double{});
+}
+
+// ------------------------------------------------------------------------------------------------ what is written
+
+/// The scale of a row as the losses would set it, from its state.
+template <class T>
+bool scale_of(const Kernels<T>& k, const std::vector<T>& row, T linear, RowScale<T>* scale) {
+    BlockState state;
+    k.block_state(row.data(), row.size(), no_index, &state, nullptr);
+    if (state.kind != BlockKind::normal)
+        return false;
+    *scale = {static_cast<T>(state.exponent), static_cast<T>(1.0 / state.sum), linear};
+    return true;
+}
+
+template <class T>
+std::vector<T> write(const Kernels<T>& k, const std::vector<T>& row, const RowScale<T>& scale, const T* q,
+                     Patch<T> patch, StoreMode mode, std::size_t shift, bool* intact) {
+    const Placed<T> x(row, shift);
+    Guarded<T> out(row.size(), mode == StoreMode::streaming ? 0 : shift);
+    k.scaled_exponentials(x.data(), nullptr, row.size(), scale, q, patch, mode, out.data());
+    *intact = out.intact();
+    return out.values();
+}
+
+TEST_P(KernelEquality, ScaledExponentials) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        over_rows<T>(all_rows<T>(), [&](const std::string& what, const std::vector<T>& row, Random& random) {
+            const std::size_t n = row.size();
+            const std::vector<T> weights = mixed_weights<T>(random, n);
+            const Placed<T> q(weights, random.below(16));
+            RowScale<T> scale;
+            if (!scale_of<T>(oracle<T>(), row, T(-0.125), &scale))
+                return;
+            const std::size_t shift = random.below(16);
+            RowScale<T> plain = scale;
+            plain.linear = T(0);
+            for (int terms = 0; terms < 3; ++terms)
+                for (StoreMode mode : {StoreMode::cached, StoreMode::in_place, StoreMode::streaming})
+                    this->expect_equal<T>(what, [&](const Kernels<T>& k) {
+                        const Patch<T> patch = terms == 1 || n == 0 ? Patch<T>{} : Patch<T>{n / 3, T(-0.75)};
+                        bool intact = false;
+                        Outcome outcome;
+                        outcome.add(write<T>(k, row, terms == 0 ? plain : scale, terms == 2 ? q.data() : nullptr, patch,
+                                             mode, shift, &intact));
+                        EXPECT_TRUE(intact) << what;
+                        return outcome;
+                    });
+        });
+    };
+    check(float{});
+    check(double{});
+}
+
+// Keeping the exponentials changes no bit of the state, and writing from them none of what is written.
+TEST_P(KernelEquality, KeptExponentials) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        over_rows<T>(all_rows<T>(), [&](const std::string& what, const std::vector<T>& row, Random& random) {
+            const std::size_t n = row.size();
+            const std::size_t excluded = n == 0 ? no_index : random.below(n);
+            RowScale<T> scale;
+            if (!scale_of<T>(oracle<T>(), row, T(-0.125), &scale))
+                return;
+            this->expect_equal<T>(what, [&](const Kernels<T>& k) {
+                Outcome outcome;
+                for (std::size_t out : {excluded, no_index}) {
+                    Guarded<T> kept(padded_length<T>(n));
+                    BlockState state, without;
+                    k.block_state(row.data(), n, out, &state, kept.data());
+                    k.block_state(row.data(), n, out, &without, nullptr);
+                    Outcome a, b;
+                    a.add(state);
+                    b.add(without);
+                    EXPECT_TRUE(a == b && kept.intact()) << what;
+                    if (state.kind != BlockKind::normal)
+                        continue;
+                    outcome.add(kept.data(), n);
+                    EXPECT_TRUE(out == no_index || kept.data()[out] == T(0)) << what;
+                    if (out != no_index)
+                        continue;
+                    const Patch<T> patch{n / 2, T(-0.75)};
+                    for (StoreMode mode : {StoreMode::cached, StoreMode::in_place, StoreMode::streaming}) {
+                        Guarded<T> written(n);
+                        bool intact = false;
+                        k.scaled_exponentials(row.data(), kept.data(), n, scale, nullptr, patch, mode, written.data());
+                        Outcome from_kept, from_logits;
+                        from_kept.add(written.values());
+                        from_logits.add(write<T>(k, row, scale, nullptr, patch, mode, 0, &intact));
+                        EXPECT_TRUE(from_kept == from_logits && written.intact()) << what;
+                    }
+                }
+                return outcome;
+            });
+        });
+    };
+    check(float{});
+    check(double{});
+}
+
+TEST_P(KernelEquality, StoreModesAndPatchesAgree) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        const Kernels<T>& k = kernels<T>();
+        Random random(7);
+        for (std::size_t n : {1u, 2u, 63u, 64u, 65u, 128u, 130u, 300u}) {
+            std::vector<T> row(n);
+            ordinary_rows<T>()[0].fill(random, row);
+            RowScale<T> scale{};
+            ASSERT_TRUE(scale_of<T>(k, row, T(0), &scale));
+            bool intact = false;
+            const std::vector<T> plain = write<T>(k, row, scale, nullptr, {}, StoreMode::cached, 0, &intact);
+            for (std::size_t index = 0; index <= n; ++index) {
+                const Patch<T> patch = index == n ? Patch<T>{} : Patch<T>{index, T(-7)};
+                std::vector<T> expected = plain;
+                if (index < n)
+                    expected[index] = T(-7);
+                for (StoreMode mode : {StoreMode::cached, StoreMode::in_place, StoreMode::streaming}) {
+                    ASSERT_EQ(write<T>(k, row, scale, nullptr, patch, mode, index % 16, &intact), expected)
+                        << n << ", patch at " << index;
+                    ASSERT_TRUE(intact) << n << ", patch at " << index;
+                }
+                Guarded<T> in_place(row, index % 16);
+                k.scaled_exponentials(in_place.data(), nullptr, n, scale, nullptr, patch, StoreMode::in_place,
+                                      in_place.data());
+                ASSERT_EQ(in_place.values(), expected) << n << " in place, patch at " << index;
+                ASSERT_TRUE(in_place.intact()) << n << " in place";
+            }
+        }
+    };
+    check(float{});
+    check(double{});
+}
+
+TEST_P(KernelEquality, CarefulWrites) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        Random random(8);
+        for (const RowKind<T>& kind : all_rows<T>())
+            for (std::size_t n : {1u, 7u, 64u, 65u, 100u}) {
+                std::vector<T> row(n);
+                kind.fill(random, row);
+                const std::vector<T> q = mixed_weights<T>(random, n);
+                const double reference = oracle<T>().careful_max(row.data(), n, no_index);
+                for (double linear : {0.0, 0.5})
+                    this->expect_equal<T>(kind.name, [&](const Kernels<T>& k) {
+                        Guarded<T> out(n, n % 16);
+                        Outcome outcome;
+                        k.careful_write(row.data(), n, reference, 0.3, linear, nullptr, {n / 2, T(9)}, out.data());
+                        outcome.add(out.values());
+                        k.careful_write(row.data(), n, reference, 0.3, linear, q.data(), {}, out.data());
+                        outcome.add(out.values());
+                        EXPECT_TRUE(out.intact()) << kind.name;
+                        return outcome;
+                    });
+                if (HasFatalFailure())
+                    return;
+            }
+    };
+    check(float{});
+    check(double{});
+}
+
+/// log_softmax and both vjps: out of place, and in each place that the contract allows.
+template <class T>
+Outcome write_softmax_family(const Kernels<T>& k, const std::vector<T>& row, const std::vector<T>& cotangent,
+                             std::size_t shift) {
+    const std::size_t n = row.size();
+    const Placed<T> y(row, shift);
+    const Placed<T> dy(cotangent, shift / 3);
+    const auto run = [&](auto kernel, T* over_y, T* over_dy, Guarded<T>& out) {
+        kernel(over_y ? over_y : y.data(), over_dy ? over_dy : dy.data(), n, T(0.37), out.data());
+        EXPECT_TRUE(out.intact());
+        return out.values();
+    };
+    Outcome outcome;
+    for (auto kernel : {k.softmax_vjp, k.log_softmax_vjp}) {
+        Guarded<T> fresh(n, shift);
+        Guarded<T> over_y(row, shift);
+        Guarded<T> over_dy(cotangent, shift);
+        Outcome expected;
+        expected.add(run(kernel, nullptr, nullptr, fresh));
+        Outcome in_y;
+        in_y.add(run(kernel, over_y.data(), nullptr, over_y));
+        Outcome in_dy;
+        in_dy.add(run(kernel, nullptr, over_dy.data(), over_dy));
+        EXPECT_TRUE(in_y == expected) << n << " in place of y: " << expected.first_difference(in_y);
+        EXPECT_TRUE(in_dy == expected) << n << " in place of dy: " << expected.first_difference(in_dy);
+        outcome.add(fresh.values());
+    }
+    Guarded<T> fresh(n, shift);
+    Guarded<T> over_x(row, shift);
+    k.log_softmax(y.data(), n, T(1.5), T(0.25), fresh.data());
+    k.log_softmax(over_x.data(), n, T(1.5), T(0.25), over_x.data());
+    EXPECT_TRUE(fresh.intact() && over_x.intact());
+    outcome.add(fresh.values());
+    outcome.add(over_x.values());
+    return outcome;
+}
+
+TEST_P(KernelEquality, SoftmaxFamily) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        over_rows<T>(all_rows<T>(), [&](const std::string& what, const std::vector<T>& row, Random& random) {
+            const std::vector<T> cotangent = mixed_weights<T>(random, row.size());
+            const std::size_t shift = random.below(16);
+            this->expect_equal<T>(
+                what, [&](const Kernels<T>& k) { return write_softmax_family<T>(k, row, cotangent, shift); });
+        });
+    };
+    check(float{});
+    check(double{});
+}
+
+TEST_P(KernelEquality, Softcap) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        over_rows<T>(all_rows<T>(), [&](const std::string& what, const std::vector<T>& row, Random& random) {
+            const std::size_t n = row.size();
+            const std::vector<T> gradient = mixed_weights<T>(random, n);
+            const std::size_t shift = random.below(16);
+            const T cap = static_cast<T>(random.below(2) ? 30.0 : random.uniform(0.1, 100));
+            this->expect_equal<T>(what, [&](const Kernels<T>& k) {
+                const Placed<T> x(row, shift);
+                Guarded<T> fresh(n, shift);
+                Guarded<T> over_x(row, shift);
+                Guarded<T> pulled(gradient, shift);
+                k.softcap(x.data(), n, cap, fresh.data());
+                k.softcap(over_x.data(), n, cap, over_x.data());
+                k.softcap_pull_back(x.data(), n, cap, pulled.data());
+                EXPECT_TRUE(fresh.intact() && over_x.intact() && pulled.intact());
+                Outcome outcome;
+                outcome.add(fresh.values());
+                outcome.add(over_x.values());
+                outcome.add(pulled.values());
+                return outcome;
+            });
+        });
+    };
+    check(float{});
+    check(double{});
+}
+
+// -------------------------------------------------------------------------------------------- binary cross-entropy
+
+/// Which of the arrays that may be missing are there.
+struct BceParts {
+    bool weight, pos_weight, upstream, loss, grad, in_place;
+    double smoothing = 0.0;
+    const FocalParameters* focal = nullptr;  ///< the focal loss instead
+};
+
+template <class T>
+Outcome binary_cross_entropy(const Kernels<T>& k, const std::vector<T>& logits, const std::vector<T>& target,
+                             const std::vector<T>& factors, const BceParts& parts, std::size_t shift) {
+    const std::size_t n = logits.size();
+    const Placed<T> x(logits, shift);
+    const Placed<T> t(target, shift / 2);
+    const Placed<T> f(factors, shift / 4);
+    Guarded<T> loss(n, shift);
+    Guarded<T> grad(logits, shift);
+    BceBlock<T> block{};
+    block.logits = parts.in_place ? grad.data() : x.data();
+    block.target = t.data();
+    block.weight = parts.weight ? f.data() : nullptr;
+    block.pos_weight = parts.pos_weight ? f.data() : nullptr;
+    block.smoothing = parts.weight ? parts.smoothing : 0.0;
+    block.upstream = parts.upstream ? f.data() : nullptr;
+    block.loss = parts.loss ? loss.data() : nullptr;
+    block.grad = parts.grad || parts.in_place ? grad.data() : nullptr;
+    block.grad_factor = T(0.7);
+    Outcome outcome;
+    outcome.add(parts.focal ? k.focal(block, *parts.focal, n) : k.bce(block, n));
+    if (parts.loss)
+        outcome.add(loss.values());
+    outcome.add(grad.values());
+    EXPECT_TRUE(loss.intact() && grad.intact());
+    return outcome;
+}
+
+TEST_P(KernelEquality, BinaryCrossEntropy) {
+    const BceParts combinations[] = {
+        {false, false, false, true, true, false},  {false, false, false, false, true, true},
+        {false, false, false, true, false, false}, {true, false, false, true, true, false},
+        {false, true, false, true, true, false},   {false, false, true, true, true, true},
+        {true, true, true, false, true, false},    {true, true, false, false, false, false},
+    };
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        std::size_t turn = 0;
+        over_rows<T>(all_rows<T>(), [&](const std::string& what, const std::vector<T>& row, Random& random) {
+            std::vector<T> target(row.size());
+            fill_each(target, [&](std::size_t i) {
+                return i % 3 == 0 ? 0.0 : i % 3 == 1 ? 1.0 : random.uniform(0, 1);
+            });
+            std::vector<T> factors = mixed_weights<T>(random, row.size());
+            BceParts parts = combinations[turn++ % std::size(combinations)];
+            parts.smoothing = turn % 5 < 3 ? 0.1 : 0.0;
+            const std::size_t shift = random.below(16);
+            this->expect_equal<T>(what, [&](const Kernels<T>& k) {
+                return binary_cross_entropy<T>(k, row, target, factors, parts, shift);
+            });
+            const double gammas[] = {0.0, 0.5, 2.0, 5.0};
+            const FocalParameters focal{0.25, 0.75, gammas[turn % 4]};
+            parts.focal = &focal;
+            this->expect_equal<T>("focal, " + what, [&](const Kernels<T>& k) {
+                return binary_cross_entropy<T>(k, row, target, factors, parts, shift);
+            });
+        });
+    };
+    check(float{});
+    check(double{});
+}
+
+// -------------------------------------------------------------------------------------------------------- row ends
+
+template <class T>
+Outcome row_ends(const Kernels<T>& k, Random random) {
+    LogSumExpEnds<T> plain{};
+    ExcludedEnds<T> excluded{};
+    for (std::size_t i = 0; i < row_batch; ++i) {
+        plain.max[i] = static_cast<T>(random.below(2) ? random.uniform(-131072, 131072) : random.normal());
+        plain.exponent[i] = std::rint(static_cast<double>(plain.max[i]) * 1.4426950408889634);
+        plain.sum[i] = random.uniform(0.75, 4096.0);
+        excluded.logit[i] = static_cast<T>(random.below(2) ? random.uniform(-131072, 131072) : random.normal());
+        excluded.exponent[i] =
+            std::rint((static_cast<double>(excluded.logit[i]) + random.uniform(-200, 200)) * 1.4426950408889634);
+        excluded.sum[i] = random.uniform(0.75, 4096.0);
+        if (random.below(8) == 0) {
+            excluded.sum[i] = 0.0;
+            excluded.exponent[i] = no_exponent;
+        }
+    }
+    k.log_sum_exp_ends(&plain, row_batch);
+    k.excluded_ends(&excluded, row_batch);
+    Outcome outcome;
+    outcome.add(plain.above_max, row_batch);
+    outcome.add(plain.lse, row_batch);
+    outcome.add(plain.scale, row_batch);
+    outcome.add(excluded.gap, row_batch);
+    outcome.add(excluded.base, row_batch);
+    outcome.add(excluded.scale, row_batch);
+    outcome.add(excluded.complement, row_batch);
+    outcome.add(excluded.probability, row_batch);
+    return outcome;
+}
+
+TEST_P(KernelEquality, RowEnds) {
+    for (std::uint64_t seed = 0; seed < 500 && !HasFatalFailure(); ++seed) {
+        expect_equal<float>("float32", [&](const Kernels<float>& k) { return row_ends<float>(k, Random(seed)); });
+        expect_equal<double>("float64", [&](const Kernels<double>& k) { return row_ends<double>(k, Random(seed)); });
+    }
+}
+
+// Outputs of canonical_nan are compared as they are, since all NaNs are one to Outcome.
+TEST_P(KernelEquality, CanonicalNan) {
+    const auto check = [&](auto zero, auto word) {
+        using T = decltype(zero);
+        using Word = decltype(word);
+        const Word exponent = sizeof(T) == 4 ? Word(0x7F800000u) : static_cast<Word>(0x7FF0000000000000u);
+        const Word sign = Word(1) << (8 * sizeof(T) - 1);
+        const Word quiet = sizeof(T) == 4 ? Word(0x7FC00000u) : static_cast<Word>(0x7FF8000000000000u);
+        for (std::size_t n : {0u, 1u, 5u, 64u, 100u}) {
+            std::vector<Word> words(n);
+            for (std::size_t i = 0; i < n; ++i)
+                words[i] = i % 4 == 0   ? (exponent | 1)
+                           : i % 4 == 1 ? (sign | quiet | 5)
+                           : i % 4 == 2 ? exponent
+                                        : Word(i);
+            std::vector<T> values(n);
+            if (n != 0)
+                std::memcpy(values.data(), words.data(), n * sizeof(T));
+            Guarded<T> x(values, n % 16);
+            kernels<T>().canonical_nan(x.data(), n);
+            EXPECT_TRUE(x.intact());
+            for (std::size_t i = 0; i < n; ++i) {
+                Word got;
+                std::memcpy(&got, x.data() + i, sizeof got);
+                Word canonical;
+                const T nan = quiet_nan<T>;
+                std::memcpy(&canonical, &nan, sizeof canonical);
+                ASSERT_EQ(got, i % 4 < 2 ? canonical : words[i]) << i << " of " << n;
+            }
+        }
+    };
+    check(float{}, std::uint32_t{});
+    check(double{}, std::uint64_t{});
+}
+
+// ----------------------------------------------------------------------------------------------- elementary functions
+
+TEST_P(KernelEquality, ElementaryFunctions) {
+    const auto check = [&](auto zero, auto word) {
+        using T = decltype(zero);
+        using Word = decltype(word);
+        constexpr std::size_t n = 100003;
+        Random random(11);
+        std::vector<T> x(n);
+        // Any bits at all, and numbers of ordinary size.
+        for (std::size_t i = 0; i < n; ++i) {
+            const Word bits = static_cast<Word>(random.below(~std::size_t(0)));
+            std::memcpy(&x[i], &bits, sizeof bits);
+            if (i % 2 != 0)
+                x[i] = static_cast<T>(random.uniform(-110, 110));
+        }
+        using Function = void (*)(const T*, std::size_t, T*);
+        for (Function Kernels<T>::* function : {&Kernels<T>::exp, &Kernels<T>::log, &Kernels<T>::log1p})
+            this->expect_equal<T>("elementary", [&](const Kernels<T>& k) {
+                Guarded<T> fresh(n, 3);
+                Guarded<T> in_place(x, 1);
+                (k.*function)(x.data(), n, fresh.data());
+                (k.*function)(in_place.data(), n, in_place.data());
+                EXPECT_TRUE(fresh.intact() && in_place.intact());
+                Outcome outcome;
+                outcome.add(fresh.values());
+                outcome.add(in_place.values());
+                return outcome;
+            });
+    };
+    check(float{}, std::uint32_t{});
+    check(double{}, std::uint64_t{});
+}
+
+}  // namespace
+}  // namespace logitloss::detail

@@ -1,0 +1,139 @@
+// The kernels that compute in float64 whatever the elements are: the scalar bits on every instruction set, and no byte
+// written beside an output.
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "kernel_corpus.hpp"
+
+namespace logitloss::detail {
+namespace {
+
+class WideKernels : public testing::TestWithParam<NamedTable> {
+protected:
+    /// Asserts that run(kernels, row, other, random) has the scalar outcome, over all kinds and sizes of rows. `other`
+    /// are numbers of mixed sign, one in seven 0.
+    template <class T, class Run>
+    void expect_scalar_bits(Run run) const {
+        std::vector<RowKind<T>> kinds = ordinary_rows<T>();
+        kinds.insert(kinds.end(), special_rows<T>().begin(), special_rows<T>().end());
+        Random random(19480701);
+        for (const RowKind<T>& kind : kinds)
+            for (std::size_t n : row_sizes()) {
+                std::vector<T> row(n), other(n);
+                kind.fill(random, row);
+                fill_each(other, [&](std::size_t) { return random.below(7) == 0 ? 0.0 : random.normal(); });
+                const std::size_t shift = random.below(16);
+                const Outcome expected = run(kernels_named("scalar")->of<T>(), row, other, shift);
+                const Outcome got = run(GetParam().table->of<T>(), row, other, shift);
+                ASSERT_TRUE(got == expected) << kind.name << ", " << n << ": " << expected.first_difference(got);
+            }
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Isa, WideKernels, testing::ValuesIn(tables_that_run_here()),
+                         [](const auto& info) { return table_name(info.param); });
+
+template <class T>
+Outcome errors(const Kernels<T>& k, const std::vector<T>& row, const std::vector<T>& other, std::size_t shift) {
+    const std::size_t n = row.size();
+    const Placed<T> target(other, shift);
+    Outcome outcome;
+    for (const auto kernel : {k.squared_error, k.absolute_error})
+        for (const bool weighted : {false, true}) {
+            Guarded<T> loss(n, shift);
+            Guarded<T> grad(row, shift / 2);
+            ErrorBlock<T> block{grad.data(), target.data(), nullptr, nullptr, loss.data(), grad.data(), 0.7, 0.5};
+            if (weighted)
+                block.weight = block.upstream = target.data();
+            outcome.add(kernel(block, n));
+            outcome.add(loss.values());
+            outcome.add(grad.values());
+            EXPECT_TRUE(loss.intact() && grad.intact());
+        }
+    return outcome;
+}
+
+TEST_P(WideKernels, Errors) {
+    expect_scalar_bits<float>(errors<float>);
+    expect_scalar_bits<double>(errors<double>);
+}
+
+template <class T>
+Outcome information_measures(const Kernels<T>& k, const std::vector<T>& row, const std::vector<T>& other,
+                             std::size_t shift) {
+    const std::size_t n = row.size();
+    const Placed<T> x(row, shift);
+    const Placed<T> q(other, shift / 2);
+    Outcome outcome;
+    for (const double unit : {0.0, 2.302585092994046}) {
+        Guarded<T> in_place(other, shift);
+        k.self_information(in_place.data(), n, unit, in_place.data());
+        outcome.add(in_place.values());
+        EXPECT_TRUE(in_place.intact());
+    }
+    const auto add = [&](const SumPair& sums) {
+        outcome.add(sums.first);
+        outcome.add(sums.second);
+    };
+    outcome.add(k.entropy(q.data(), n));
+    outcome.add(k.entropy(x.data(), n));
+    outcome.add(k.cross_entropy_of(q.data(), q.data(), n));
+    outcome.add(k.cross_entropy_of(x.data(), q.data(), n));
+    add(k.divergence(q.data(), q.data(), n));
+    add(k.divergence(q.data(), x.data(), n));
+    add(k.exponential_gaps(x.data(), n, no_index, static_cast<double>(k.largest(x.data(), n))));
+    add(k.exponential_gaps(x.data(), n, n / 2, 0.5));
+    return outcome;
+}
+
+TEST_P(WideKernels, InformationMeasures) {
+    expect_scalar_bits<float>(information_measures<float>);
+    expect_scalar_bits<double>(information_measures<double>);
+}
+
+template <class T>
+Outcome losses_of_probabilities(const Kernels<T>& k, const std::vector<T>& row, const std::vector<T>& other,
+                                std::size_t shift) {
+    const std::size_t n = row.size();
+    const Placed<T> x(row, shift);
+    const Placed<T> a(other, shift / 2);
+    Outcome outcome;
+    outcome.add(k.count_outside_unit(x.data(), nullptr, n));
+    outcome.add(k.count_outside_unit(x.data(), a.data(), n));
+    outcome.add(k.wide_sum(x.data(), n, no_index));
+    outcome.add(k.wide_sum(x.data(), n, n / 2));
+    for (const T value : {T(0), T(-1.5), T(-__builtin_inf())})
+        for (const bool equal_too : {false, true})
+            outcome.add(k.count_above(x.data(), n, value, equal_too));
+    for (const Clipping& clipping : {Clipping{}, Clipping{3.5, 0.0625, 0.9375}}) {
+        const SumPair sums = k.probability_terms(x.data(), a.data(), n, clipping);
+        outcome.add(sums.first);
+        outcome.add(sums.second);
+        Guarded<T> in_place(row, shift);
+        k.probability_gradient(in_place.data(), a.data(), n, clipping, 0.25, -1.5, in_place.data());
+        outcome.add(in_place.values());
+        Guarded<T> loss(n, shift);
+        Guarded<T> grad(row, shift / 2);
+        BceBlock<T> block{};
+        block.logits = grad.data();
+        block.target = block.weight = a.data();
+        block.loss = loss.data();
+        block.grad = grad.data();
+        block.grad_factor = T(0.7);
+        outcome.add(k.bce_of_probabilities(block, clipping, n));
+        outcome.add(loss.values());
+        outcome.add(grad.values());
+        EXPECT_TRUE(in_place.intact() && loss.intact() && grad.intact());
+    }
+    return outcome;
+}
+
+TEST_P(WideKernels, LossesOfProbabilities) {
+    expect_scalar_bits<float>(losses_of_probabilities<float>);
+    expect_scalar_bits<double>(losses_of_probabilities<double>);
+}
+
+}  // namespace
+}  // namespace logitloss::detail

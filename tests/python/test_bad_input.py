@@ -1,0 +1,513 @@
+"""Bad calls: each gives the named error, says which argument, what was got and what was expected, and writes nothing.
+
+One table for all functions. A row of it is a valid call of which some arguments are replaced. Every call is made with
+outputs given, and once more in place where the function can work in place; after the error no array may have changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+import logitloss as ll
+
+ROWS, CLASSES = 4, 3
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function, and how a valid call of it is made."""
+
+    call: Callable[..., Any]
+    first: str  # the array that the others follow
+    others: tuple[str, ...]  # further array arguments of that shape or of its rows
+    floats: dict[str, tuple[float, ...]]  # scalar options, each with its invalid values
+    weights: tuple[str, ...] = ()
+    loss_out: str | None = None  # the output of the loss's shape
+    gradient_out: str | None = None  # the output of the logits' shape
+    needs_axis: bool = True
+    reduces: bool = False
+    has_reduction: bool = True  # if it reduces: whether there is a choice
+    probabilities: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.call.__name__ + ("-probabilities" if self.probabilities else "")
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the target may be class indices or class probabilities."""
+        return "target" in self.others and self.needs_axis
+
+    @property
+    def takes_labels(self) -> bool:
+        return self.has_classes and not self.probabilities
+
+    def arguments(self) -> dict[str, Any]:
+        """A valid call, by keyword."""
+        rng = np.random.default_rng(7)
+        make = rng.random if self.first == "probs" else rng.standard_normal
+        logits = make((ROWS, CLASSES)).astype(np.float32)
+        given: dict[str, Any] = {self.first: logits}
+        for name in self.others:
+            indices = name == "target" and self.takes_labels
+            given[name] = np.array([0, 2, 1, 1]) if indices else rng.random(logits.shape).astype(np.float32)
+        if self.loss_out:
+            shape = () if self.reduces else (ROWS,)
+            given[self.loss_out] = np.full(shape, 77, np.float32)
+        if self.gradient_out:
+            given[self.gradient_out] = np.full(logits.shape, 77, np.float32)
+        if self.needs_axis:
+            given["axis"] = -1
+        return given
+
+
+NAN, INF = float("nan"), float("inf")
+ENTROPY_FLOATS = {
+    "label_smoothing": (-0.125, 1.125, NAN, INF),
+    "z_loss": (NAN,),
+    "softcap": (0.0, -2.5, NAN),
+    "margin": (NAN, INF, -INF),
+    "scale": (0.0, -1.5, NAN),
+    "normalizer": (0.0, -3.5, NAN, INF),
+}
+BINARY_FLOATS = {
+    "label_smoothing": (-0.125, 1.125, NAN, INF),
+    "ignore_value": (NAN,),
+    "normalizer": (0.0, -3.5, NAN, INF),
+}
+FOCAL_FLOATS = BINARY_FLOATS | {"alpha": (-0.125, 1.125, NAN), "gamma": (-0.5, NAN)}
+OPTIONAL = {"softcap", "normalizer", "ignore_value", "alpha", "base", "eps"}
+
+
+def _loss(
+    call: Any, floats: Any, weights: tuple[str, ...], gradient: bool, first: str = "logits", **more: Any
+) -> Function:
+    return Function(
+        call,
+        first,
+        ("target",),
+        floats,
+        weights + (("upstream",) if gradient else ()),
+        loss_out="out",
+        gradient_out="grad_out" if gradient else None,
+        reduces=True,
+        **more,
+    )
+
+
+CROSS_ENTROPIES = [
+    _loss(call, ENTROPY_FLOATS, ("class_weight", "sample_weight"), gradient, probabilities=probabilities)
+    for probabilities in (False, True)
+    for call, gradient in ((ll.cross_entropy, False), (ll.cross_entropy_value_and_grad, True))
+]
+BINARY = [
+    _loss(ll.bce_with_logits, BINARY_FLOATS, ("weight", "pos_weight"), False, needs_axis=False),
+    _loss(ll.bce_with_logits_value_and_grad, BINARY_FLOATS, ("weight", "pos_weight"), True, needs_axis=False),
+    _loss(ll.sigmoid_focal_loss, FOCAL_FLOATS, ("weight",), False, needs_axis=False),
+    _loss(ll.sigmoid_focal_loss_value_and_grad, FOCAL_FLOATS, ("weight",), True, needs_axis=False),
+]
+SOFTMAXES = [
+    Function(ll.logsumexp, "a", (), {}, ("b",), loss_out="out"),
+    Function(ll.logsumexp_value_and_grad, "a", (), {}, ("upstream",), gradient_out="grad_out"),
+    Function(ll.softmax, "x", (), {}, gradient_out="out"),
+    Function(ll.log_softmax, "x", (), {}, gradient_out="out"),
+    Function(ll.softmax_vjp, "y", ("dy",), {}, gradient_out="out"),
+    Function(ll.log_softmax_vjp, "y", ("dy",), {}, gradient_out="out"),
+]
+REGRESSION = [
+    _loss(call, {}, ("weight",), gradient, first="pred", needs_axis=False, has_reduction=has_reduction)
+    for call, gradient, has_reduction in (
+        (ll.mean_squared_error, False, True),
+        (ll.mean_squared_error_value_and_grad, True, True),
+        (ll.mean_absolute_error, False, True),
+        (ll.mean_absolute_error_value_and_grad, True, True),
+        (ll.root_mean_squared_error, False, False),
+        (ll.root_mean_squared_error_value_and_grad, True, False),
+    )
+]
+BASES = {"base": (0.0, -2.5, 1.0, NAN, INF)}
+INFORMATION = [
+    Function(ll.self_information, "p", (), BASES, gradient_out="out", needs_axis=False),
+    Function(ll.entropy, "p", (), BASES, loss_out="out"),
+    Function(ll.entropy_from_logits, "logits", (), BASES, loss_out="out"),
+    Function(ll.kl_divergence, "p", ("q",), BASES, loss_out="out"),
+    Function(ll.cross_entropy_of, "p", ("q",), BASES, loss_out="out"),
+]
+EPS = {"eps": (-0.125, 0.5, NAN)}
+PROBABILITY_FLOATS = EPS | {name: ENTROPY_FLOATS[name] for name in ("label_smoothing", "normalizer")}
+FROM_PROBABILITIES = [
+    _loss(call, PROBABILITY_FLOATS, ("class_weight", "sample_weight"), gradient, "probs", probabilities=probabilities)
+    for probabilities in (False, True)
+    for call, gradient in ((ll.cross_entropy_from_probs, False), (ll.cross_entropy_from_probs_value_and_grad, True))
+] + [
+    _loss(ll.binary_cross_entropy, BINARY_FLOATS | EPS, ("weight",), False, "probs", needs_axis=False),
+    _loss(ll.binary_cross_entropy_value_and_grad, BINARY_FLOATS | EPS, ("weight",), True, "probs", needs_axis=False),
+]
+METRICS = [
+    Function(call, "logits", ("target",), {}, ("sample_weight",), probabilities=probabilities)
+    for probabilities in (False, True)
+    for call in (ll.accuracy, ll.error_rate)
+] + [Function(ll.perplexity, "loss", (), {}, gradient_out="out", needs_axis=False)]
+LOSS_FUNCTIONS = CROSS_ENTROPIES + BINARY + REGRESSION + FROM_PROBABILITIES
+FUNCTIONS = SOFTMAXES + INFORMATION + METRICS + LOSS_FUNCTIONS
+
+
+@dataclass(frozen=True)
+class BadCall:
+    function: Function
+    what: str
+    change: Callable[[dict[str, Any]], dict[str, Any]]
+    error: type[Exception]
+    fragments: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.function.name}-{self.what}"
+
+
+def replaced(**changes: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda given: given | changes
+
+
+# ------------------------------------------------------------------------------------------------------- the table
+
+
+def arrays_of_a_wrong_kind() -> dict[str, tuple[Any, str]]:
+    """What no argument takes, and the name of it that the message must give."""
+    numbers = np.ones((ROWS, CLASSES))
+    kinds = {
+        "masked": (np.ma.masked_array(numbers, numbers < 0), "MaskedArray"),
+        "complex64": (numbers.astype(np.complex64), "complex64"),
+        "complex128": (numbers.astype(np.complex128), "complex128"),
+        "object": (numbers.astype(object), "object"),
+        "string": (numbers.astype(str), ""),
+        "bytes": (numbers.astype(bytes), ""),
+        "datetime": (np.zeros((ROWS, CLASSES), "datetime64[s]"), "datetime64"),
+        "structured": (np.zeros((ROWS, CLASSES), [("f", np.float32)]), ""),
+        "text": ("logits", ""),
+        "none": (None, ""),
+    }
+    if np.dtype(np.longdouble) != np.dtype(np.float64):
+        kinds["longdouble"] = (numbers.astype(np.longdouble), np.dtype(np.longdouble).name)
+    return kinds
+
+
+def wrong_kinds(function: Function) -> Iterator[BadCall]:
+    for kind, (value, shown) in arrays_of_a_wrong_kind().items():
+        for name in (function.first, *function.others):
+            yield BadCall(function, f"{name}-{kind}", replaced(**{name: value}), TypeError, (name, shown))
+        for name in function.weights:
+            if kind != "none":
+                yield BadCall(function, f"{name}-{kind}", replaced(**{name: value}), TypeError, (name, shown))
+
+
+def wrong_axes(function: Function) -> Iterator[BadCall]:
+    if not function.needs_axis:
+        return
+    for axis in (2, -3, 1000):
+        yield BadCall(function, f"axis-{axis}", replaced(axis=axis), np.exceptions.AxisError, ("axis", str(axis), "2"))
+    for axis in (1.0, "0"):
+        yield BadCall(function, f"axis-{axis!r}", replaced(axis=axis), TypeError, ("axis",))
+    if function.reduces:
+        for axis in (None, (0, 1)):
+            yield BadCall(function, f"axis-{axis}", replaced(axis=axis), TypeError, ("axis",))
+
+
+def wrong_threads(function: Function) -> Iterator[BadCall]:
+    for value, error in ((0, ValueError), (-3, ValueError), (1.5, TypeError), ("2", TypeError)):
+        fragments = ("num_threads", str(value))
+        yield BadCall(function, f"threads-{value!r}", replaced(num_threads=value), error, fragments)
+
+
+def wrong_options(function: Function) -> Iterator[BadCall]:
+    for name, values in function.floats.items():
+        if name == "margin" and function.probabilities:
+            values = (0.5,)
+        for value in values:
+            yield BadCall(function, f"{name}-{value}", replaced(**{name: value}), ValueError, (name, f"{value:g}"))
+        for value in ("0.5", [0.5, 0.5], 1j) + (() if name in OPTIONAL else (None,)):
+            yield BadCall(function, f"{name}-{value!r}", replaced(**{name: value}), TypeError, (name,))
+    if function.reduces and function.has_reduction:
+        for value in ("avg", "Mean", ""):
+            fragments = ("reduction", repr(value), "none", "sum", "mean")
+            yield BadCall(function, f"reduction-{value!r}", replaced(reduction=value), ValueError, fragments)
+        for value in (None, 1, b"mean"):
+            yield BadCall(function, f"reduction-{value!r}", replaced(reduction=value), TypeError, ("reduction",))
+
+
+def wrong_shapes(function: Function) -> Iterator[BadCall]:
+    def with_shape(name: str, shape: tuple[int, ...]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        return lambda given: given | {name: np.ones(shape, given[name].dtype if name in given else np.float32)}
+
+    for name in function.others:
+        shapes = [(ROWS + 1,), (ROWS, CLASSES + 1), (ROWS, 1), (1, CLASSES), (), (1, ROWS, CLASSES)]
+        if function.probabilities:
+            shapes.remove((ROWS + 1,))  # one dimension fewer: these would be class indices
+        if name == "q":
+            shapes = [(ROWS + 1,), (ROWS, CLASSES + 1), (2, ROWS + 1, CLASSES)]  # p and q broadcast
+        for shape in shapes:
+            yield BadCall(function, f"{name}-{shape}", with_shape(name, shape), ValueError, (name, str(shape)))
+    for name in function.weights:
+        shapes = [(ROWS + 1, CLASSES), (5,), (2, ROWS, CLASSES)]
+        if name == "upstream" and function.reduces:
+            shapes += [(ROWS,), (2,)]
+        elif name == "class_weight":
+            shapes += [(ROWS, CLASSES), (CLASSES + 1,), ()]
+        elif name == "b":
+            shapes = [(ROWS + 1, CLASSES), (5,)]  # b may be larger than a
+        for shape in shapes:
+            yield BadCall(function, f"{name}-{shape}", with_shape(name, shape), ValueError, (name, str(shape)))
+
+
+def wrong_outputs(function: Function) -> Iterator[BadCall]:
+    loss_shape = () if function.reduces else (ROWS,)
+    for name, shape in ((function.loss_out, loss_shape), (function.gradient_out, (ROWS, CLASSES))):
+        if name is None:
+            continue
+        other_shape = (*shape, 1)
+        read_only = np.zeros(shape, np.float32)
+        read_only.flags.writeable = False
+        values: list[tuple[str, Any, tuple[str, ...]]] = [
+            ("shape", np.zeros(other_shape, np.float32), (str(other_shape), str(shape))),
+            ("dtype", np.zeros(shape, np.float64), ("float64", "float32")),
+            ("integers", np.zeros(shape, np.int32), ("int32", "float32")),
+            ("byteswapped", np.zeros(shape, np.dtype(np.float32).newbyteorder()), ()),
+            ("read-only", read_only, ("read-only",)),
+        ]
+        if shape:
+            one_element = np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), shape, (0,) * len(shape))
+            values.append(("itself", one_element, ("overlap",)))
+        for what, value, fragments in values:
+            yield BadCall(function, f"{name}-{what}", replaced(**{name: value}), ValueError, (name, *fragments))
+        for what, value in (
+            ("list", np.zeros(shape).tolist()),
+            ("masked", np.ma.zeros(shape, np.float32)),
+            ("text", "out"),
+        ):
+            yield BadCall(function, f"{name}-{what}", replaced(**{name: value}), TypeError, (name,))
+
+
+def overlapping_outputs(function: Function) -> Iterator[BadCall]:
+    def shifted(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        def change(given: dict[str, Any]) -> dict[str, Any]:
+            memory = np.zeros(64, np.float32)
+            size = given[name].size
+            whole = memory[: ROWS * CLASSES].reshape(ROWS, CLASSES)
+            return given | {function.first: whole, name: memory[1 : 1 + size].reshape(given[name].shape)}
+
+        return change
+
+    for name in (function.loss_out, function.gradient_out):
+        if name is not None:
+            yield BadCall(function, f"{name}-overlaps-{function.first}", shifted(name), ValueError, (name, "overlap"))
+    if function.gradient_out:
+
+        def reversed_in_place(given: dict[str, Any]) -> dict[str, Any]:
+            return given | {function.gradient_out: given[function.first][::-1]}
+
+        yield BadCall(
+            function, "reversed-in-place", reversed_in_place, ValueError, (str(function.gradient_out), "overlap")
+        )
+    if function.loss_out and function.gradient_out:
+
+        def outputs_overlap(given: dict[str, Any]) -> dict[str, Any]:
+            return given | {"out": given["grad_out"][0, 0:1].reshape(())}
+
+        yield BadCall(function, "outputs-overlap", outputs_overlap, ValueError, ("out", "overlap"))
+    if function.gradient_out:
+        for name in (*function.others, *function.weights):
+            change = gradient_over(name, function)
+            if change is not None:
+                fragments = (str(function.gradient_out), "overlap", name)
+                yield BadCall(function, f"gradient-over-{name}", change, ValueError, fragments)
+
+
+def gradient_over(name: str, function: Function) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
+    """The argument `name` is a part of the memory that the gradient goes to."""
+    if name in ("target", "dy"):
+        part = np.s_[:, ::-1]  # a product may be formed in place, but not backwards
+    elif name == "class_weight":
+        part = np.s_[0]
+    elif name == "sample_weight" or (name == "upstream" and not function.reduces):
+        part = np.s_[:, 1]
+    elif name == "upstream":
+        part = np.s_[1, 1]
+    else:
+        part = np.s_[1:2]
+    if name == "target" and function.takes_labels:
+        return None  # integers
+
+    def change(given: dict[str, Any]) -> dict[str, Any]:
+        output = given[str(function.gradient_out)]
+        return given | {name: output[part] if np.ndim(output[part]) else output[1:2, 1:2].reshape(())}
+
+    return change
+
+
+def wrong_labels(function: Function) -> Iterator[BadCall]:
+    if not function.takes_labels:
+        return
+
+    def label(value: int, dtype: Any = np.int64, position: int = 2) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        target = np.array([0, 2, 1, 1], dtype)
+        target[position] = value
+        return replaced(target=target)
+
+    for dtype in (np.int8, np.int16, np.int32, np.int64):
+        for value in (-1, CLASSES, -99, np.iinfo(dtype).min, np.iinfo(dtype).max):
+            change = label(value, dtype)
+            what = f"label-{np.dtype(dtype).name}-{value}"
+            yield BadCall(function, what, change, ValueError, ("target", str(value), str(CLASSES), "2"))
+    for dtype in (np.uint8, np.uint16, np.uint32, np.uint64):
+        for value in (CLASSES, np.iinfo(dtype).max):
+            what = f"label-{np.dtype(dtype).name}-{value}"
+            yield BadCall(function, what, label(value, dtype), ValueError, ("target", str(value), str(CLASSES), "2"))
+    yield BadCall(
+        function,
+        "label-nothing-ignored",
+        lambda given: label(-100)(given) | {"ignore_index": None},
+        ValueError,
+        ("target", "-100", str(CLASSES), "2"),
+    )
+    yield BadCall(
+        function,
+        "label-beside-ignored",
+        lambda given: given | {"target": np.array([-7, 0, -100, 0]), "ignore_index": -7},
+        ValueError,
+        ("target", "-100", str(CLASSES), "2"),
+    )
+    for dtype in (bool, np.float32, np.float64, np.float16):
+        target = np.zeros(ROWS, dtype)
+        what = f"label-{np.dtype(dtype).name}"
+        yield BadCall(function, what, replaced(target=target), TypeError, ("target", np.dtype(dtype).name))
+    for value in (2**70, -(2**70)):
+        change = replaced(ignore_index=value)
+        yield BadCall(function, f"ignore_index-{value}", change, ValueError, ("ignore_index",))
+    for value in (1.5, "0", NAN):
+        yield BadCall(function, f"ignore_index-{value!r}", replaced(ignore_index=value), TypeError, ("ignore_index",))
+
+
+def wrong_dimensions(function: Function) -> Iterator[BadCall]:
+    if function.has_classes:
+        scalar = replaced(**{function.first: np.float32(1), "target": np.zeros((), int)})
+        yield BadCall(function, "0-d", scalar, np.exceptions.AxisError, ("axis",))
+        if not function.probabilities and not function.gradient_out:
+            no_classes = replaced(**{function.first: np.zeros((ROWS, 0), np.float32), "target": np.zeros(ROWS, int)})
+            yield BadCall(function, "no-classes", no_classes, ValueError, ("target", "0"))
+
+
+def wrong_counts(function: Function) -> Iterator[BadCall]:
+    if function in METRICS[:-1]:
+        for value in (0, -3, 2**70):
+            yield BadCall(function, f"top_k-{value}", replaced(top_k=value), ValueError, ("top_k", str(value)))
+        for value in (1.0, "1", None, True):
+            yield BadCall(function, f"top_k-{value!r}", replaced(top_k=value), TypeError, ("top_k",))
+
+
+CHECKS = (
+    wrong_counts,
+    wrong_kinds,
+    wrong_axes,
+    wrong_threads,
+    wrong_options,
+    wrong_shapes,
+    wrong_outputs,
+    overlapping_outputs,
+    wrong_labels,
+    wrong_dimensions,
+)
+BAD_CALLS = [bad for function in FUNCTIONS for check in CHECKS for bad in check(function)]
+BAD_CALLS += [
+    BadCall(SOFTMAXES[0], "axes-repeated", replaced(axis=(0, 0)), ValueError, ("axis",)),
+    BadCall(SOFTMAXES[0], "axes-mixed-repeated", replaced(axis=(1, -1)), ValueError, ("axis",)),
+    BadCall(SOFTMAXES[0], "axes-out-of-range", replaced(axis=(0, 5)), np.exceptions.AxisError, ("axis", "5", "2")),
+]
+
+
+# ------------------------------------------------------------------------------------------------------- the tests
+
+
+def contents(given: dict[str, Any]) -> dict[str, bytes]:
+    return {name: value.tobytes() for name, value in given.items() if isinstance(value, np.ndarray)}
+
+
+def assert_rejected(bad: BadCall, given: dict[str, Any]) -> None:
+    before = contents(given)
+    with pytest.raises(bad.error) as caught:
+        bad.function.call(**given)
+    assert contents(given) == before
+    message = str(caught.value)
+    missing = [fragment for fragment in bad.fragments if fragment not in message]
+    assert not missing, f"the message does not say {missing}: {message}"
+
+
+@pytest.mark.parametrize("bad", BAD_CALLS, ids=str)
+def test_bad_call(bad):
+    given = bad.change(bad.function.arguments())
+    assert_rejected(bad, given)
+
+
+ABOUT_OUTPUTS = ("out", "overlap", "in-place", "gradient-over")
+IN_PLACE = [
+    bad for bad in BAD_CALLS if bad.function.gradient_out and not any(word in bad.what for word in ABOUT_OUTPUTS)
+]
+
+
+@pytest.mark.parametrize("bad", IN_PLACE, ids=str)
+def test_bad_call_in_place(bad):
+    given = bad.change(bad.function.arguments())
+    first = given[bad.function.first]
+    if isinstance(first, np.ndarray):
+        given[bad.function.gradient_out] = first
+    assert_rejected(bad, given)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.name)
+def test_the_unchanged_call_is_valid(function):
+    given = function.arguments()
+    outputs = [given[name] for name in (function.loss_out, function.gradient_out) if name]
+    function.call(**given)
+    assert all(np.all(output != 77) for output in outputs)
+
+
+def test_the_table_holds_hundreds_of_bad_calls():
+    assert len({str(bad) for bad in BAD_CALLS}) == len(BAD_CALLS) > 600
+
+
+# -------------------------------------------------------------------------------------------------- labels at length
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+def test_the_message_gives_the_first_bad_position_in_target(axis, rng):
+    shape = [5, 6, 4]
+    shape[axis] = 7
+    logits = rng.standard_normal(shape).astype(np.float32)
+    target = rng.integers(0, 7, np.delete(shape, axis))
+    target[2, 3] = 4242
+    target[3, 1] = -5
+    with pytest.raises(ValueError, match=r"target.*\(?2, 3\)?.*4242.*7|target.*4242.*\(?2, 3\)?.*7"):
+        ll.cross_entropy(logits, target, axis=axis)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("where", [0, 1, 12345, 49_999])
+def test_a_bad_label_anywhere_in_a_large_call_leaves_everything_untouched(where, in_place, rng):
+    logits = rng.standard_normal((50_000, 3)).astype(np.float32)
+    target = rng.integers(0, 3, 50_000)
+    target[where:] = 3
+    kept = logits.copy()
+    grad = logits if in_place else np.full_like(logits, 77)
+    with pytest.raises(ValueError, match=rf"target.*\b{where}\b"):
+        ll.cross_entropy_value_and_grad(logits, target, grad_out=grad)
+    np.testing.assert_array_equal(logits, kept)
+    assert in_place or np.all(grad == 77)
+
+
+def test_a_bad_label_in_a_row_of_weight_0_is_still_bad(rng):
+    logits = rng.standard_normal((3, 4)).astype(np.float32)
+    with pytest.raises(ValueError, match="target"):
+        ll.cross_entropy(logits, np.array([0, 9, 1]), sample_weight=np.array([1, 0, 1]))

@@ -1,0 +1,164 @@
+"""logsumexp as a replacement for SciPy's: axis tuples, keepdims, weights, signs, promotion, empty reductions."""
+
+import itertools
+
+import numpy as np
+import pytest
+import reference
+from checks import DTYPES, assert_within
+
+import logitloss as ll
+
+scipy_special = pytest.importorskip("scipy.special")
+every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
+AXES = [None, 0, 1, 2, -1, (0,), (0, 1), (1, 0), (-1, 0), (1, 2), (0, 1, 2), ()]
+
+
+def tolerance(dtype):
+    return 4e-7 if dtype == np.float32 else 2e-15
+
+
+@every_dtype
+@pytest.mark.parametrize("axis", AXES, ids=str)
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_axes_and_keepdims(keepdims, axis, dtype, rng):
+    for shape in ((3, 4, 5), (2, 130, 3), (1, 1, 1)):
+        for make in (np.asarray, np.asfortranarray, lambda a: a[::-1]):
+            a = make((3 * rng.standard_normal(shape)).astype(dtype))
+            want = scipy_special.logsumexp(a.astype(np.float64), axis=axis, keepdims=keepdims)
+            got = ll.logsumexp(a, axis=axis, keepdims=keepdims)
+            assert np.shape(got) == np.shape(want)
+            assert got.dtype == dtype
+            assert_within(got, want, tolerance(dtype), 1 + np.abs(want))
+
+
+def reduced_last(a, axis):
+    """`a` with the axes to reduce merged into the last one."""
+    axes = tuple(range(a.ndim)) if axis is None else tuple(np.atleast_1d(axis) % a.ndim)
+    kept = [d for d in range(a.ndim) if d not in axes]
+    return a.transpose(*kept, *axes).reshape([a.shape[d] for d in kept] + [-1])
+
+
+@every_dtype
+@pytest.mark.parametrize("axis", AXES[:-1], ids=str)
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_weights_and_signs(keepdims, axis, dtype, rng):
+    a = (2 * rng.standard_normal((3, 4, 5))).astype(dtype)
+    for b_shape in ((3, 4, 5), (5,), (4, 1), (1, 1, 1), ()):
+        b = rng.choice([0.25, 1, 2, -0.5, 0, -1], b_shape).astype(dtype)
+        terms = reduced_last(a, axis), reduced_last(np.broadcast_to(b, a.shape), axis)
+        want, want_sign = reference.weighted_log_sum_exp(*terms, arithmetic=reference.EXTENDED)
+        total, _ = reference.weighted_log_sum_exp(terms[0], np.abs(terms[1]), arithmetic=reference.EXTENDED)
+        got, sign = ll.logsumexp(a, axis=axis, b=b, keepdims=keepdims, return_sign=True)
+        assert got.shape == sign.shape == np.sum(a, axis=axis, keepdims=keepdims).shape
+        assert got.dtype == sign.dtype == dtype
+        unsigned = ll.logsumexp(a, axis=axis, b=b, keepdims=keepdims)
+        np.testing.assert_array_equal(unsigned, np.where(sign < 0, np.nan, got))
+        # The sum itself may cancel: its error is measured by the sum of the sizes of its terms.
+        with np.errstate(invalid="ignore"):
+            magnitude = np.abs(want) + np.exp(total - want)
+        np.testing.assert_array_equal(np.reshape(sign, want.shape), want_sign)
+        assert_within(np.reshape(got, want.shape), want, 4 * tolerance(dtype), magnitude)
+
+
+def test_b_may_be_larger_than_a(rng):
+    a, b = rng.standard_normal((4, 1)), rng.uniform(0.5, 2, (3, 1, 5))
+    for axis in (None, 0, 1, 2, (0, 2)):
+        want = scipy_special.logsumexp(a, axis=axis, b=b)
+        np.testing.assert_allclose(ll.logsumexp(a, axis=axis, b=b), want, rtol=1e-13, atol=1e-14)
+
+
+@every_dtype
+def test_a_weight_of_0_takes_the_element_out(dtype):
+    a = np.array([1.0, np.nan, np.inf, 2.0, -np.inf], dtype)
+    b = np.array([1, 0, 0, 1, 1], dtype)
+    want = np.logaddexp(1, 2)
+    np.testing.assert_allclose(ll.logsumexp(a, b=b), want, rtol=1e-7)
+    lse, sign = ll.logsumexp(a, b=-b, return_sign=True)
+    np.testing.assert_allclose(lse, want, rtol=1e-7)
+    assert sign == -1
+    assert np.isnan(ll.logsumexp(a, b=-b))
+    lse, sign = ll.logsumexp(a, b=np.zeros(5), return_sign=True)
+    assert lse == -np.inf
+    assert sign == 0
+
+
+@every_dtype
+def test_terms_that_cancel(dtype):
+    a = np.array([[3.0, 3.0], [3.0, 2.0]], dtype)
+    lse, sign = ll.logsumexp(a, axis=1, b=np.array([1, -1]), return_sign=True)
+    assert lse[0] == -np.inf
+    np.testing.assert_array_equal(sign, [0, 1])
+    np.testing.assert_allclose(lse[1], np.log(np.exp(3) - np.exp(2)), rtol=1e-6)
+
+
+@every_dtype
+def test_signs_without_weights(dtype):
+    lse, sign = ll.logsumexp(np.array([[0.0, 0.0], [-np.inf, -np.inf]], dtype), axis=1, return_sign=True)
+    np.testing.assert_allclose(lse, [np.log(2), -np.inf], rtol=1e-7)
+    np.testing.assert_array_equal(sign, [1, 0])
+
+
+@every_dtype
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((0,), None), ((0,), 0), ((3, 0), 1), ((0, 3), 0), ((0, 3), None), ((2, 0, 3), (1, 2))]
+)
+def test_an_empty_sum_is_minus_infinity(shape, axis, dtype):
+    got, sign = ll.logsumexp(np.empty(shape, dtype), axis=axis, return_sign=True)
+    want_shape = np.sum(np.empty(shape), axis=axis).shape
+    assert np.shape(got) == np.shape(sign) == want_shape
+    assert np.all(got == -np.inf)
+    assert np.all(sign == 0)
+    assert np.all(ll.logsumexp(np.empty(shape, dtype), axis=axis) == -np.inf)
+
+
+def test_a_and_b_promote_together(rng):
+    a, b = rng.standard_normal(5).astype(np.float32), rng.uniform(1, 2, 5)
+    assert ll.logsumexp(a, b=b).dtype == np.float64
+    assert ll.logsumexp(a, b=b.astype(np.float32)).dtype == np.float32
+    assert ll.logsumexp(a.astype(np.float64), b=b.astype(np.float32)).dtype == np.float64
+    np.testing.assert_allclose(ll.logsumexp(a, b=b), scipy_special.logsumexp(a.astype(float), b=b), rtol=1e-14)
+
+
+@every_dtype
+def test_many_weights(dtype, rng):
+    a = (5 * rng.standard_normal((3, 10_000))).astype(dtype)
+    b = rng.standard_normal((3, 10_000)).astype(dtype)
+    want, want_sign = reference.weighted_log_sum_exp(a, b)
+    got, sign = ll.logsumexp(a, axis=1, b=b, return_sign=True)
+    np.testing.assert_array_equal(sign, want_sign)
+    np.testing.assert_allclose(got, want, rtol=1e-4 if dtype == np.float32 else 1e-12)
+
+
+@every_dtype
+def test_softmaxes_over_everything(dtype, rng):
+    x = rng.standard_normal((3, 4)).astype(dtype)
+    for ours, theirs in ((ll.softmax, scipy_special.softmax), (ll.log_softmax, scipy_special.log_softmax)):
+        for axis in (None, 0, 1, -1):
+            got = ours(x, axis=axis)
+            assert got.dtype == dtype
+            np.testing.assert_allclose(got, theirs(x.astype(np.float64), axis=axis), rtol=1e-6)
+
+
+@every_dtype
+def test_infinities_as_scipy(dtype):
+    values = [-np.inf, np.inf, np.nan, 0.0, 5.0]
+    for row in itertools.product(values, repeat=3):
+        a = np.array(row, dtype)
+        with np.errstate(all="ignore"):
+            want = scipy_special.logsumexp(a.astype(np.float64))
+        np.testing.assert_allclose(ll.logsumexp(a), want, rtol=1e-7)
+        with np.errstate(all="ignore"):
+            p, log_p = (f(a.astype(np.float64)) for f in (scipy_special.softmax, scipy_special.log_softmax))
+        np.testing.assert_allclose(ll.softmax(a), p, rtol=1e-6)
+        if not np.isnan(log_p).all():
+            np.testing.assert_allclose(ll.log_softmax(a), log_p, rtol=1e-6)
+
+
+@every_dtype
+@pytest.mark.parametrize("axis", [None, 0, 1, (0, 1)], ids=str)
+def test_the_gradient_over_several_axes(axis, dtype, rng):
+    a = rng.standard_normal((4, 6)).astype(dtype)
+    value, grad = ll.logsumexp_value_and_grad(a, axis=axis)
+    np.testing.assert_allclose(value, ll.logsumexp(a, axis=axis), rtol=1e-6)
+    np.testing.assert_allclose(grad, np.exp(a - ll.logsumexp(a, axis=axis, keepdims=True)), rtol=1e-5)

@@ -1,0 +1,595 @@
+"""Infinities and NaNs: what each function promises of masked classes, overflowed logits and poisoned rows.
+
+Every rule is tried on few and on many classes, at the ends of the row and around its blocks, along both a contiguous
+and a strided class axis; and the rows beside the special one must keep their bits.
+"""
+
+import numpy as np
+import pytest
+import reference
+from checks import DTYPES, GRADIENT_TOLERANCE, LOSS_TOLERANCE, arithmetic_for, assert_same_bits, assert_within, floor
+from losses import LOSSES
+
+import logitloss as ll
+
+INF, NAN = np.inf, np.nan
+ROWS, SPECIAL = 21, 10
+CLASSES = [2, 3, 10, 64, 129, 1000, 4100]
+
+every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
+every_size = pytest.mark.parametrize("classes", CLASSES)
+every_axis = pytest.mark.parametrize("axis", [-1, 0])
+
+
+@pytest.fixture(autouse=True)
+def _no_floating_point_warnings():
+    with np.errstate(all="raise"):
+        yield
+
+
+def columns(classes):
+    """Where in a row to put something special: its ends, its middle and both sides of a block's border."""
+    return sorted({c % classes for c in (0, classes // 2, -1, 4095, 4096)})
+
+
+def clean_rows(rng, classes, dtype):
+    return (4 * rng.standard_normal((ROWS, classes))).astype(dtype)
+
+
+def special_rows(rng, classes, dtype, value, column):
+    logits = clean_rows(rng, classes, dtype)
+    logits[SPECIAL, column] = value
+    return logits
+
+
+def along(axis, function, logits, *arrays, **options):
+    """`function` on rows laid along `axis`; arrays of the logits' shape follow, and so do results of it."""
+    if axis == -1:
+        return function(logits, *arrays, axis=-1, **options)
+    turned = [np.ascontiguousarray(a.T) if a.shape == logits.shape else a for a in (logits, *arrays)]
+    results = function(*turned, axis=0, **options)
+    turn_back = lambda r: r.T if r.shape == logits.T.shape else r  # noqa: E731
+    return tuple(map(turn_back, results)) if isinstance(results, tuple) else turn_back(results)
+
+
+def cross_entropy_none(logits, target, axis, **options):
+    return ll.cross_entropy_value_and_grad(logits, target, axis=axis, reduction="none", **options)
+
+
+def assert_others_keep_their_bits(function, axis, clean, special, *arrays, **options):
+    others = np.arange(ROWS) != SPECIAL
+    got, want = (along(axis, function, logits, *arrays, **options) for logits in (special, clean))
+    pairs = zip(got, want, strict=True) if isinstance(got, tuple) else [(got, want)]
+    for g, w in pairs:
+        assert_same_bits(g[others], w[others])
+
+
+# ---------------------------------------------------------------------------------------- -inf: masked classes
+
+
+@every_axis
+@every_dtype
+@every_size
+def test_a_masked_class_has_probability_0_and_gradient_0(classes, dtype, axis, rng):
+    for column in columns(classes):
+        logits = special_rows(rng, classes, dtype, -INF, column)
+        target = np.full(ROWS, (column + 1) % classes)
+        without = np.delete(logits[SPECIAL], column)
+        lse, lse_grad = along(axis, ll.logsumexp_value_and_grad, logits)
+        p, log_p = along(axis, ll.softmax, logits), along(axis, ll.log_softmax, logits)
+        loss, grad = along(axis, cross_entropy_none, logits, target)
+        assert p[SPECIAL, column] == lse_grad[SPECIAL, column] == grad[SPECIAL, column] == 0
+        assert log_p[SPECIAL, column] == -INF
+        want = reference.cross_entropy(logits, target, reduction="none", arithmetic=arithmetic_for(dtype))
+        assert_within(lse[SPECIAL], reference.log_sum_exp(without), 2e-7, magnitude=1 + abs(lse[SPECIAL]))
+        assert_within(loss, want.loss, LOSS_TOLERANCE[np.dtype(dtype)])
+        assert_within(grad, want.grad, GRADIENT_TOLERANCE[np.dtype(dtype)], floor=floor(dtype))
+
+
+@every_dtype
+@every_size
+def test_the_mask_holds_with_soft_targets_that_are_0_there(classes, dtype, rng):
+    for column in columns(classes):
+        logits = special_rows(rng, classes, dtype, -INF, column)
+        target = rng.random(logits.shape).astype(dtype)
+        target[SPECIAL, column] = 0
+        want = reference.cross_entropy(logits, target, reduction="none", arithmetic=arithmetic_for(dtype))
+        loss, grad = cross_entropy_none(logits, target, -1)
+        assert np.isfinite(loss).all()
+        assert grad[SPECIAL, column] == 0
+        assert_within(loss, want.loss, LOSS_TOLERANCE[np.dtype(dtype)])
+        assert_within(grad, want.grad, GRADIENT_TOLERANCE[np.dtype(dtype)], want.grad_magnitude, floor(dtype))
+
+
+@every_dtype
+@every_size
+@pytest.mark.parametrize(
+    "options", [{"softcap": 5.0}, {"scale": 2.5}, {"margin": 0.5, "scale": 2.0}, {"z_loss": 0.1}], ids=str
+)
+def test_the_mask_survives(options, classes, dtype, rng):
+    for column in columns(classes):
+        logits = special_rows(rng, classes, dtype, -INF, column)
+        target = np.full(ROWS, (column + 1) % classes)
+        want = reference.cross_entropy(logits, target, reduction="none", arithmetic=arithmetic_for(dtype), **options)
+        loss, grad = cross_entropy_none(logits, target, -1, **options)
+        assert grad[SPECIAL, column] == 0
+        assert_within(loss, want.loss, 1e-5, want.loss_magnitude)
+        assert_within(grad, want.grad, 1e-5, want.grad_magnitude, floor(dtype))
+
+
+@every_dtype
+@every_size
+def test_a_target_at_a_masked_class_costs_infinity_and_pulls_as_usual(classes, dtype, rng):
+    for column in columns(classes):
+        logits = special_rows(rng, classes, dtype, -INF, column)
+        labels = np.full(ROWS, column)
+        p = reference.softmax(logits[SPECIAL])
+        for target in (labels, (np.arange(classes) == labels[:, None]).astype(np.float32)):
+            loss, grad = cross_entropy_none(logits, target, -1)
+            assert loss[SPECIAL] == INF
+            assert grad[SPECIAL, column] == -1
+            elsewhere = np.arange(classes) != column
+            assert_within(grad[SPECIAL, elsewhere], p[elsewhere], 1e-6, floor=floor(dtype))
+
+
+@every_dtype
+@every_size
+def test_smoothing_still_puts_its_share_on_a_masked_class(classes, dtype, rng):
+    logits = special_rows(rng, classes, dtype, -INF, 0)
+    target = np.full(ROWS, 1)
+    loss, grad = cross_entropy_none(logits, target, -1, label_smoothing=0.25)
+    assert loss[SPECIAL] == INF
+    assert np.isfinite(np.delete(loss, SPECIAL)).all()
+    np.testing.assert_allclose(grad[SPECIAL, 0], -0.25 / classes, rtol=1e-6)
+    no_weight_there = np.ones(classes)
+    no_weight_there[0] = 0
+    loss, grad = cross_entropy_none(logits, target, -1, label_smoothing=0.25, class_weight=no_weight_there)
+    assert np.isfinite(loss).all()
+    assert grad[SPECIAL, 0] == 0
+
+
+@every_dtype
+@every_size
+@pytest.mark.parametrize("options", [{"softcap": 5.0}, {"softcap": 5.0, "margin": 0.5, "scale": 2.0}], ids=str)
+def test_a_masked_target_under_a_softcap(options, classes, dtype, rng):
+    for column in columns(classes):
+        logits = special_rows(rng, classes, dtype, -INF, column)
+        loss, grad = cross_entropy_none(logits, np.full(ROWS, column), -1, **options)
+        assert loss[SPECIAL] == INF
+        assert grad[SPECIAL, column] == -options.get("scale", 1.0)  # p - y, and no derivative of the cap: a mask
+        finite = np.delete(logits[SPECIAL], column)
+        cap, scale = options["softcap"], options.get("scale", 1.0)
+        p = reference.softmax(scale * cap * np.tanh(finite.astype(float) / cap))
+        want = scale * p / np.cosh(finite.astype(float) / cap) ** 2
+        assert_within(np.delete(grad[SPECIAL], column), want, 2e-5, floor=floor(dtype))
+        soft = np.zeros(logits.shape, np.float32)
+        soft[:, column] = 1
+        soft_loss, soft_grad = cross_entropy_none(logits, soft, -1, softcap=5.0)
+        assert soft_loss[SPECIAL] == INF
+        assert soft_grad[SPECIAL, column] == -1
+
+
+@every_dtype
+@every_size
+@pytest.mark.parametrize("cap", [5.0, 1e29, 2e38])
+def test_a_softcap_caps_plus_infinity(cap, classes, dtype, rng):
+    for column in columns(classes):
+        logits = special_rows(rng, classes, dtype, INF, column)
+        capped = logits.copy()
+        capped[SPECIAL, column] = 3e38  # of which the cap is the same
+        for target in (column, (column + 1) % classes):
+            got = cross_entropy_none(logits, np.full(ROWS, target), -1, softcap=cap)
+            assert np.isfinite(got[0]).all()
+            assert np.isfinite(got[1]).all()
+            assert got[1][SPECIAL, column] == 0  # the cap is flat there
+            if cap < 1e30:
+                want = cross_entropy_none(capped, np.full(ROWS, target), -1, softcap=cap)
+                assert_same_bits(got[0], want[0])
+                assert_same_bits(got[1], want[1])
+
+
+@every_dtype
+def test_options_beyond_the_dtype(dtype):
+    """Margin and scale count as the largest number of the dtype, a softcap as none; what overflows is infinite."""
+    largest = float(np.finfo(dtype).max)
+    logits = np.array([[3, 1, -INF], [1, 3, 2], [0, 0, 0], [-1e30, 1e30, 5]], dtype)
+    target = np.zeros(4, int)
+
+    def results(**options):
+        return cross_entropy_none(logits, target, -1, **options)
+
+    plain = results()
+    for huge in (1e38, 1e39, 1e300):
+        for got, want in zip(results(softcap=huge), plain, strict=True):
+            np.testing.assert_allclose(got[:3], want[:3], rtol=1e-6)
+    for small in (1e-39, 1e-300, 5e-324):  # all classes alike, and flat but for zeros
+        loss, grad = results(softcap=small)
+        np.testing.assert_allclose(loss, np.log([2, 3, 3, 3]), rtol=1e-6)
+        assert np.all(grad[[0, 1, 3]] == 0)
+        loss, grad = results(scale=small)
+        np.testing.assert_allclose(loss[:3], np.log([2, 3, 3]), rtol=1e-6)
+        assert np.all(np.abs(grad) <= max(small, float(np.finfo(dtype).tiny)))
+    if dtype == np.float32:
+        for sign in (1, -1):
+            for got, want in zip(results(margin=sign * 1e39), results(margin=sign * largest), strict=True):
+                assert_same_bits(got, want)
+        for got, want in zip(results(scale=1e39), results(scale=largest), strict=True):
+            assert_same_bits(got, want)
+    loss, grad = results(margin=largest)
+    np.testing.assert_allclose(loss[:3], largest, rtol=1e-6)
+    np.testing.assert_array_equal(grad[:3, 0], -1)
+    loss, grad = results(margin=-largest)
+    assert np.all(loss[:3] == 0)
+    assert np.all(grad[:3] == 0)
+    loss, grad = results(scale=largest)
+    np.testing.assert_array_equal(loss[:3], np.array([NAN, INF, np.log(3)], dtype))  # inf - inf, inf - x
+    np.testing.assert_allclose(grad[2], largest * np.array([-2 / 3, 1 / 3, 1 / 3]), rtol=1e-6)
+    assert np.isnan(grad[:2]).all()
+
+
+@every_dtype
+def test_logits_far_below_the_softcap_keep_their_digits(dtype, rng):
+    logits = clean_rows(rng, 10, dtype)
+    target = rng.integers(0, 10, ROWS)
+    plain = cross_entropy_none(logits, target, -1)
+    for got, want in zip(cross_entropy_none(logits, target, -1, softcap=3e38), plain, strict=True):
+        assert_same_bits(got, want)
+    huge = logits * dtype(1e37)
+    capped = 1e37 * np.tanh(huge.astype(np.float64) / 1e37)
+    loss, _ = cross_entropy_none(huge, target, -1, softcap=1e37)
+    np.testing.assert_allclose(loss, capped.max(axis=1) - capped[np.arange(ROWS), target], rtol=1e-5, atol=1e30)
+
+
+@every_axis
+@every_dtype
+@pytest.mark.parametrize("classes", [1, *CLASSES])
+def test_a_row_of_only_masked_classes(classes, dtype, axis, rng):
+    clean = clean_rows(rng, classes, dtype)
+    logits = clean.copy()
+    logits[SPECIAL] = -INF
+    target = rng.integers(0, classes, ROWS)
+    lse, lse_grad = along(axis, ll.logsumexp_value_and_grad, logits)
+    assert lse[SPECIAL] == -INF
+    assert along(axis, ll.logsumexp, logits)[SPECIAL] == -INF
+    assert np.isnan(lse_grad[SPECIAL]).all()
+    assert np.isnan(along(axis, ll.softmax, logits)[SPECIAL]).all()
+    assert np.isnan(along(axis, ll.log_softmax, logits)[SPECIAL]).all()
+    loss, grad = along(axis, cross_entropy_none, logits, target)
+    assert np.isnan(loss[SPECIAL])
+    assert np.isnan(grad[SPECIAL]).all()
+    for function in (ll.logsumexp_value_and_grad, ll.softmax, ll.log_softmax):
+        assert_others_keep_their_bits(function, axis, clean, logits)
+    assert_others_keep_their_bits(cross_entropy_none, axis, clean, logits, target)
+
+
+@every_dtype
+def test_masked_blocks_beside_normal_ones_change_nothing(dtype, rng):
+    row = (3 * rng.standard_normal(9000)).astype(dtype)
+    masked = row.copy()
+    masked[:4096] = -INF
+    want = reference.log_sum_exp(row[4096:], arithmetic=arithmetic_for(dtype))
+    assert_within(ll.logsumexp(masked, axis=-1), want, 2e-7)
+    padded = row.copy()
+    for value in (-1e9, np.finfo(dtype).min):
+        padded[:4096] = value
+        assert_same_bits(ll.logsumexp(padded, axis=-1), ll.logsumexp(masked, axis=-1))
+        assert_same_bits(ll.softmax(padded, axis=-1), ll.softmax(masked, axis=-1))
+
+
+# ------------------------------------------------------------------------------------------------------------ +inf
+
+
+@every_axis
+@every_dtype
+@every_size
+@pytest.mark.parametrize("how_many", [1, 2])
+def test_plus_infinity(how_many, classes, dtype, axis, rng):
+    if how_many == classes:
+        pytest.skip("no finite class would be left to be the target")
+    for column in columns(classes):
+        clean = clean_rows(rng, classes, dtype)
+        logits = clean.copy()
+        logits[SPECIAL, column] = logits[SPECIAL, (column + how_many - 1) % classes] = INF
+        lse, lse_grad = along(axis, ll.logsumexp_value_and_grad, logits)
+        assert lse[SPECIAL] == INF
+        assert along(axis, ll.logsumexp, logits)[SPECIAL] == INF
+        assert np.isnan(lse_grad[SPECIAL]).all()
+        assert np.isnan(along(axis, ll.softmax, logits)[SPECIAL]).all()
+        away, there = np.full(ROWS, (column - 1) % classes), np.full(ROWS, column)
+        loss, grad = along(axis, cross_entropy_none, logits, away)
+        assert loss[SPECIAL] == INF
+        assert np.isnan(grad[SPECIAL]).all()
+        loss, grad = along(axis, cross_entropy_none, logits, there)
+        assert np.isnan(loss[SPECIAL])
+        assert np.isnan(grad[SPECIAL]).all()
+        assert_others_keep_their_bits(cross_entropy_none, axis, clean, logits, there)
+        assert_others_keep_their_bits(ll.softmax, axis, clean, logits)
+
+
+@every_dtype
+@every_size
+def test_log_softmax_beside_plus_infinity_is_minus_infinity(classes, dtype, rng):
+    for column in columns(classes):
+        got = ll.log_softmax(special_rows(rng, classes, dtype, INF, column), axis=-1)[SPECIAL]
+        assert np.isnan(got[column])
+        assert np.all(np.delete(got, column) == -INF)
+
+
+@every_dtype
+@every_size
+def test_plus_infinity_with_probability_targets(classes, dtype, rng):
+    for column in columns(classes):
+        logits = special_rows(rng, classes, dtype, INF, column)
+        for at, want in (((column + 1) % classes, INF), (column, NAN)):
+            target = np.zeros(logits.shape, np.float32)
+            target[:, at] = 1
+            loss, grad = cross_entropy_none(logits, target, -1)
+            np.testing.assert_equal(loss[SPECIAL], want)
+            assert np.isnan(grad[SPECIAL]).all()
+
+
+# ------------------------------------------------------------------------------------------------------------- NaN
+
+
+@every_axis
+@every_dtype
+@every_size
+def test_a_nan_poisons_its_row_and_no_other(classes, dtype, axis, rng):
+    for column in columns(classes):
+        clean = clean_rows(rng, classes, dtype)
+        logits = clean.copy()
+        logits[SPECIAL, column] = NAN
+        lse, lse_grad = along(axis, ll.logsumexp_value_and_grad, logits)
+        assert np.isnan(lse[SPECIAL])
+        assert np.isnan(along(axis, ll.logsumexp, logits)[SPECIAL])
+        assert np.isnan(lse_grad[SPECIAL]).all()
+        assert np.isnan(along(axis, ll.softmax, logits)[SPECIAL]).all()
+        assert np.isnan(along(axis, ll.log_softmax, logits)[SPECIAL]).all()
+        soft = rng.random(logits.shape).astype(np.float32)
+        for target in (np.full(ROWS, column), np.full(ROWS, (column + 1) % classes), soft):
+            loss, grad = along(axis, cross_entropy_none, logits, target)
+            assert np.isnan(loss[SPECIAL])
+            assert np.isnan(grad[SPECIAL]).all()
+            assert_others_keep_their_bits(cross_entropy_none, axis, clean, logits, target)
+        for function in (ll.logsumexp_value_and_grad, ll.softmax, ll.log_softmax):
+            assert_others_keep_their_bits(function, axis, clean, logits)
+
+
+@every_dtype
+@every_size
+@pytest.mark.parametrize("company", [-INF, INF, -1e9, 1e30], ids=str)
+def test_a_nan_wins_over_whatever_else_its_row_holds(company, classes, dtype, rng):
+    for column in columns(classes):
+        logits = np.full((ROWS, classes), company, dtype)
+        logits[:, column] = NAN
+        target = np.full(ROWS, (column + 1) % classes)
+        assert np.isnan(ll.logsumexp(logits, axis=-1)).all()
+        assert np.isnan(ll.softmax(logits, axis=-1)).all()
+        loss, grad = cross_entropy_none(logits, target, -1)
+        assert np.isnan(loss).all()
+        assert np.isnan(grad).all()
+
+
+@every_dtype
+def test_a_nan_in_a_block_of_padding_beside_normal_blocks(dtype, rng):
+    for padding in (-INF, -1e9, np.finfo(dtype).min):
+        logits = (3 * rng.standard_normal((2, 13000))).astype(dtype)
+        logits[:, 4096:8192] = padding
+        logits[1, 5000] = NAN
+        lse = ll.logsumexp(logits, axis=-1)
+        assert np.isfinite(lse[0])
+        assert np.isnan(lse[1])
+
+
+# ------------------------------------------------------------------------------- rows that are not read; reductions
+
+
+@every_dtype
+@every_size
+@pytest.mark.parametrize("garbage", [NAN, INF, -INF])
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_ignored_rows_are_not_read(reduction, garbage, classes, dtype, rng):
+    logits, target = clean_rows(rng, classes, dtype), rng.integers(0, classes, ROWS)
+    target[[0, SPECIAL, -1]] = -100
+    kept = target != -100
+    poisoned = logits.copy()
+    poisoned[~kept] = garbage
+    loss, grad = ll.cross_entropy_value_and_grad(poisoned, target, reduction=reduction)
+    want_loss, want_grad = ll.cross_entropy_value_and_grad(logits, target, reduction=reduction)
+    assert np.all(grad[~kept] == 0)
+    assert_same_bits(loss, want_loss)
+    assert_same_bits(grad, want_grad)
+    if reduction == "none":
+        assert np.all(loss[~kept] == 0)
+
+
+@every_dtype
+@every_size
+@pytest.mark.parametrize("garbage", [NAN, INF, -INF])
+@pytest.mark.parametrize("form", ["indices", "probabilities"])
+def test_rows_of_sample_weight_0_are_not_read(form, garbage, classes, dtype, rng):
+    logits = clean_rows(rng, classes, dtype)
+    target = rng.integers(0, classes, ROWS) if form == "indices" else rng.random(logits.shape)
+    weight = np.ones(ROWS)
+    weight[[0, SPECIAL, -1]] = 0
+    logits[weight == 0] = garbage
+    loss, grad = cross_entropy_none(logits, target, -1, sample_weight=weight)
+    assert np.all(loss[weight == 0] == 0)
+    assert np.all(grad[weight == 0] == 0)
+    assert np.isfinite(loss).all()
+    assert np.isfinite(grad).all()
+
+
+@every_dtype
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_a_mean_over_nothing_is_nan_with_a_gradient_of_0(rows, dtype, rng):
+    logits = rng.standard_normal((rows, 4)).astype(dtype)
+    loss, grad = ll.cross_entropy_value_and_grad(logits, np.full(rows, -100))
+    assert np.isnan(loss)
+    assert np.all(grad == 0)
+    loss, grad = ll.cross_entropy_value_and_grad(logits, np.full(rows, -100), reduction="sum")
+    assert loss == 0
+    assert np.all(grad == 0)
+    loss, grad = ll.cross_entropy_value_and_grad(logits, np.full(rows, -100), normalizer=3.0)
+    assert loss == 0
+    assert np.all(grad == 0)
+
+
+@every_dtype
+def test_a_mean_whose_weights_sum_to_0_is_nan_with_a_gradient_of_0(dtype, rng):
+    logits, target = rng.standard_normal((4, 3)).astype(dtype), np.array([0, 1, 1, 2])
+    loss, grad = ll.cross_entropy_value_and_grad(logits, target, sample_weight=np.array([1, -1, 2, -2]))
+    assert np.isnan(loss)
+    assert np.all(grad == 0)
+    loss, grad = ll.cross_entropy_value_and_grad(logits, target, class_weight=np.zeros(3))
+    assert np.isnan(loss)
+    assert np.all(grad == 0)
+
+
+@every_dtype
+def test_one_class_costs_exactly_0(dtype):
+    logits = np.array([[3.5], [-1e30], [0.0], [88.0]], dtype)
+    loss, grad = cross_entropy_none(logits, np.zeros(4, int), -1)
+    assert np.all(loss == 0)
+    assert np.all(grad == 0)
+    assert_same_bits(ll.logsumexp(logits, axis=-1), logits[:, 0])
+    assert np.all(ll.softmax(logits, axis=-1) == 1)
+    assert np.all(ll.log_softmax(logits, axis=-1) == 0)
+    weighed = {"class_weight": [0.7], "label_smoothing": 0.1}  # 0.7 is not the same number in float32
+    loss, grad = ll.cross_entropy_value_and_grad(logits, np.zeros(4, int), **weighed, reduction="sum")
+    assert loss == 0
+    assert np.all(grad == 0)
+
+
+# --------------------------------------------------------------------------------------- products with softmax
+
+
+@every_dtype
+@every_size
+def test_products_give_0_at_masked_classes_whatever_comes_from_above(classes, dtype, rng):
+    for column in columns(classes):
+        logits = special_rows(rng, classes, dtype, -INF, column)
+        dy = rng.standard_normal(logits.shape).astype(dtype)
+        y, log_y = ll.softmax(logits, axis=-1), ll.log_softmax(logits, axis=-1)
+        for above in (7.0, INF, NAN):
+            dy[SPECIAL, column] = above
+            got = ll.softmax_vjp(y, dy)
+            assert got[SPECIAL, column] == 0
+            assert np.isfinite(got).all()
+        dy[SPECIAL, column] = 0
+        got = ll.log_softmax_vjp(log_y, dy)
+        assert got[SPECIAL, column] == 0
+        assert np.isfinite(got).all()
+
+
+# --------------------------------------------------------------------------------------------- binary cross-entropy
+
+
+BCE_LIMITS = [  # logit, target, loss, gradient
+    (INF, 1, 0, 0),
+    (INF, 0, INF, 1),
+    (INF, 0.25, INF, 0.75),
+    (-INF, 0, 0, 0),
+    (-INF, 1, INF, -1),
+    (-INF, 0.25, INF, -0.25),
+    (NAN, 0, NAN, NAN),
+    (NAN, 1, NAN, NAN),
+    (NAN, 0.5, NAN, NAN),
+]
+
+
+@every_dtype
+@pytest.mark.parametrize(("logit", "target", "want_loss", "want_grad"), BCE_LIMITS)
+@pytest.mark.parametrize("size", [1, 7, 8, 17, 64, 129, 5000])
+def test_bce_at_infinity(size, logit, target, want_loss, want_grad, dtype, rng):
+    for at in columns(size):
+        logits, targets = rng.standard_normal(size).astype(dtype), np.full(size, target, np.float32)
+        want = ll.bce_with_logits_value_and_grad(logits, targets, reduction="none")
+        logits[at] = logit
+        loss, grad = ll.bce_with_logits_value_and_grad(logits, targets, reduction="none")
+        np.testing.assert_equal(loss[at], np.dtype(dtype).type(want_loss))
+        np.testing.assert_equal(grad[at], np.dtype(dtype).type(want_grad))
+        others = np.arange(size) != at
+        assert_same_bits(loss[others], want[0][others])
+        assert_same_bits(grad[others], want[1][others])
+
+
+@every_dtype
+@pytest.mark.parametrize("logit", [INF, -INF])
+@pytest.mark.parametrize("target", [0.0, 1.0, 0.5])
+@pytest.mark.parametrize("options", [{"weight": 0.0}, {"weight": 2.0, "pos_weight": 0.0}, {"pos_weight": 3.0}], ids=str)
+def test_a_factor_of_0_makes_its_term_0(options, target, logit, dtype):
+    logits, targets = np.full(9, logit, dtype), np.full(9, target)
+    want = reference.bce_with_logits(logits, targets, reduction="none", **options)
+    loss, grad = ll.bce_with_logits_value_and_grad(logits, targets, reduction="none", **options)
+    assert not np.isnan(loss).any()
+    assert_within(loss, want.loss, 1e-6)
+    assert_within(grad, want.grad, 1e-6)
+
+
+@every_dtype
+@pytest.mark.parametrize("function", [ll.bce_with_logits_value_and_grad, ll.sigmoid_focal_loss_value_and_grad])
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+@pytest.mark.parametrize("options", [{}, {"weight": np.ones(9)}], ids=["plain", "weight"])
+def test_a_factor_of_0_of_the_gradient_makes_it_0(options, reduction, function, dtype):
+    # exp(-800) is 0: so are these gradients, whatever comes from above. The others follow the product.
+    logits = np.array([INF, -INF, 800, -800, INF, -INF, 2, -3, NAN], dtype)
+    target = np.array([1, 0, 1, 0, 0, 1, 1, 0, 1], np.uint8)
+    zero = np.arange(9) < 4
+    sign = np.where(target, -1.0, 1.0)
+    for upstream, want in ((INF, INF * sign), (-INF, -INF * sign), (NAN, np.full(9, NAN)), (0.0, np.zeros(9))):
+        for given in (upstream, np.full(9, upstream)):
+            if reduction == "sum" and np.ndim(given):
+                continue
+            _, grad = function(logits, target, reduction=reduction, upstream=given, **options)
+            assert np.all(grad[zero] == 0)
+            np.testing.assert_array_equal(grad[4:8], want[4:8].astype(dtype))
+            np.testing.assert_array_equal(grad[8], 0 if upstream == 0 else NAN)
+
+
+@every_dtype
+@pytest.mark.parametrize("garbage", [NAN, INF, -INF])
+def test_ignored_elements_are_not_read(garbage, dtype, rng):
+    logits, target = rng.standard_normal(40).astype(dtype), rng.integers(0, 2, 40).astype(np.int8)
+    target[::7] = -1
+    poisoned = np.where(target == -1, dtype(garbage), logits)
+    for reduction in ("none", "sum", "mean"):
+        got = ll.bce_with_logits_value_and_grad(poisoned, target, ignore_value=-1, reduction=reduction)
+        want = ll.bce_with_logits_value_and_grad(logits, target, ignore_value=-1, reduction=reduction)
+        assert_same_bits(got[0], want[0])
+        assert_same_bits(got[1], want[1])
+        assert np.all(got[1][target == -1] == 0)
+
+
+@every_dtype
+def test_a_bce_mean_over_nothing(dtype):
+    empty = np.empty((0, 3), dtype)
+    loss, grad = ll.bce_with_logits_value_and_grad(empty, empty)
+    assert np.isnan(loss)
+    assert grad.shape == (0, 3)
+    assert ll.bce_with_logits(empty, empty, reduction="sum") == 0
+
+
+FOCAL_LIMITS = [(INF, 1, 0, 0), (INF, 0, INF, 0.75), (-INF, 0, 0, 0), (-INF, 1, INF, -0.25), (NAN, 1, NAN, NAN)]
+
+
+@every_dtype
+@pytest.mark.parametrize(("logit", "target", "want_loss", "want_grad"), FOCAL_LIMITS)
+def test_focal_loss_at_infinity(logit, target, want_loss, want_grad, dtype):
+    logits, targets = np.full(9, logit, dtype), np.full(9, target, np.uint8)
+    loss, grad = ll.sigmoid_focal_loss_value_and_grad(logits, targets, reduction="none")
+    np.testing.assert_equal(loss, np.full(9, want_loss, dtype))
+    np.testing.assert_equal(grad, np.full(9, want_grad, dtype))
+
+
+# ---------------------------------------------------------------------------------------------------- all the losses
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@every_dtype
+def test_no_loss_raises_floating_point_warnings(loss, dtype, rng):
+    for spread in (1, 60, 1e4, 1e30):
+        given = loss.inputs(rng, (12, 40), dtype, spread)
+        if not loss.refuses_others:
+            given.logits[0, 3], given.logits[1, 3], given.logits[2, 3] = INF, -INF, NAN
+        loss.value_and_grad(given.logits, *given.targets, **given.options)
