@@ -7,7 +7,7 @@ class ExcludingReader {
 public:
     LOGITLOSS_INLINE ExcludingReader(const T* x, std::size_t n, T fill, std::size_t excluded)
         : all_(x, n, fill), excluded_group_(excluded / group_size<T>) {
-        if (excluded != no_index)
+        if (excluded < n)
             take_out(excluded % group_size<T>, fill);
     }
     LOGITLOSS_INLINE const T* at(std::size_t group) const {
