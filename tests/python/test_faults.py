@@ -369,6 +369,7 @@ def test_out_of_memory_is_a_memory_error():
 
 def test_control_c_is_answered_when_the_call_ends():
     code = """
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
 big = np.ones((64, 1 << 18), np.float32)
 print("ready", flush=True)
 try:
@@ -379,13 +380,16 @@ except KeyboardInterrupt:
     print(time.perf_counter() - begin < 5, compute(), flush=True)
 """
     environment = os.environ | FOUR_THREADS
-    child = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", SETUP + code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert child.stdout.readline() == "ready\n"
-    time.sleep(0.3)
-    child.send_signal(signal.SIGINT)
-    output, errors = child.communicate(timeout=30)
+    ) as child:
+        try:
+            assert child.stdout.readline() == "ready\n"
+            time.sleep(0.3)
+            child.send_signal(signal.SIGINT)
+            output, errors = child.communicate(timeout=30)
+        finally:
+            child.kill()
     assert output == "True True\n", errors
     assert child.returncode == 0
 
