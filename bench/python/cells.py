@@ -19,56 +19,73 @@ ROWS = [
     (256, 10),
 ]
 IMAGES = (32, 64, 56, 56)
+MATRICES = ((4096, 1000), (1_000_000, 10))  # rows in turn, and side by side
+ELEMENTS = ((10_000_000,), (4096, 1000))  # for what knows no rows
 
-# Floating-point operations per logit of the arithmetic that NUMERICS of such losses needs (an exponential is 20, a
-# logarithm or a division in the middle of a row too), for the roofline. Nominal: everybody is credited with the same.
-FLOPS_PER_LOGIT = {
-    "logsumexp": 22,
-    "softmax": 44,
-    "log_softmax": 23,
-    "softmax_vjp": 5,
-    "log_softmax_vjp": 23,
-    "cross_entropy": 22,
-    "cross_entropy_value_and_grad": 44,
-    "bce_with_logits": 45,
-    "bce_with_logits_value_and_grad": 55,
-    "sigmoid_focal_loss": 90,
-    "sigmoid_focal_loss_value_and_grad": 120,
-}
 
-LABELS = {
-    "logsumexp": "log-sum-exp",
-    "softmax": "softmax",
-    "log_softmax": "log-softmax",
-    "softmax_vjp": "softmax vjp",
-    "log_softmax_vjp": "log-softmax vjp",
-    "cross_entropy": "CE loss",
-    "cross_entropy_value_and_grad": "CE loss+grad",
-    "bce_with_logits": "BCE loss",
-    "bce_with_logits_value_and_grad": "BCE loss+grad",
-    "sigmoid_focal_loss": "focal loss",
-    "sigmoid_focal_loss_value_and_grad": "focal loss+grad",
+@dataclass(frozen=True)
+class Operation:
+    """A function of logitloss; the cells name it as it is called there."""
+
+    label: str
+    # Floating-point operations per element of the arithmetic that the accuracy of such losses needs (an exponential is
+    # 20, a logarithm or a division in the middle of a row too), for the roofline. Nominal: all are credited the same.
+    flops: int
+    target: str = ""  # what the second argument is, unless the cell says otherwise; see Cell
+    elementwise: bool = False
+
+
+OPERATIONS = {
+    "logsumexp": Operation("log-sum-exp", 22),
+    "logsumexp_value_and_grad": Operation("log-sum-exp+grad", 44),
+    "softmax": Operation("softmax", 44),
+    "log_softmax": Operation("log-softmax", 23),
+    "softmax_vjp": Operation("softmax vjp", 5),
+    "log_softmax_vjp": Operation("log-softmax vjp", 23),
+    "cross_entropy": Operation("CE loss", 22, "index"),
+    "cross_entropy_value_and_grad": Operation("CE loss+grad", 44, "index"),
+    "bce_with_logits": Operation("BCE loss", 45, "float32", elementwise=True),
+    "bce_with_logits_value_and_grad": Operation("BCE loss+grad", 55, "float32", elementwise=True),
+    "sigmoid_focal_loss": Operation("focal loss", 90, "float32", elementwise=True),
+    "sigmoid_focal_loss_value_and_grad": Operation("focal loss+grad", 120, "float32", elementwise=True),
+    "cross_entropy_from_probs": Operation("CE of probabilities", 25, "index"),
+    "cross_entropy_from_probs_value_and_grad": Operation("CE of probabilities+grad", 46, "index"),
+    "binary_cross_entropy": Operation("BCE of probabilities", 45, "float32", elementwise=True),
+    "binary_cross_entropy_value_and_grad": Operation("BCE of probabilities+grad", 66, "float32", elementwise=True),
+    "self_information": Operation("self-information", 20, elementwise=True),
+    "entropy": Operation("entropy", 22),
+    "entropy_from_logits": Operation("entropy from logits", 25),
+    "kl_divergence": Operation("KL divergence", 42, "soft"),
+    "cross_entropy_of": Operation("cross-entropy of p and q", 22, "soft"),
+    "mean_squared_error": Operation("MSE", 3, "real", elementwise=True),
+    "mean_squared_error_value_and_grad": Operation("MSE+grad", 4, "real", elementwise=True),
+    "mean_absolute_error": Operation("MAE", 3, "real", elementwise=True),
+    "mean_absolute_error_value_and_grad": Operation("MAE+grad", 5, "real", elementwise=True),
+    "root_mean_squared_error": Operation("RMSE", 3, "real", elementwise=True),
+    "root_mean_squared_error_value_and_grad": Operation("RMSE+grad", 4, "real", elementwise=True),
+    "accuracy": Operation("accuracy", 2, "index"),
 }
 
 
 @dataclass(frozen=True)
 class Cell:
     family: str
-    operation: str  # name of the function in logitloss
+    operation: str  # a key of OPERATIONS
     shape: tuple[int, ...]
     axis: int = -1
     dtype: str = "float32"
-    target: str = ""  # "index", "soft" or a dtype
-    options: dict = field(default_factory=dict)  # label_smoothing: a number; class_weight, pos_weight: True
+    target: str = ""  # "index", "soft" (rows of probabilities), "real", or the dtype of hard binary targets
+    options: dict = field(default_factory=dict)  # numbers; class_weight, pos_weight: True, they are drawn
 
     @property
     def name(self) -> str:
-        words = [LABELS[self.operation], "x".join(map(str, self.shape)), self.dtype]
+        words = [OPERATIONS[self.operation].label, "x".join(map(str, self.shape)), self.dtype]
         if len(self.shape) > 2:
             words.append(f"axis {self.axis}")
-        if self.target not in ("", "index", "float32"):
+        if self.target != OPERATIONS[self.operation].target:
             words.append(f"{self.target} targets")
-        words += [option.replace("_", " ") for option in self.options]
+        for option, value in self.options.items():
+            words.append(option.replace("_", " ") + ("" if value is True else f" {value:g}"))
         return " ".join(words)
 
     @property
@@ -76,33 +93,62 @@ class Cell:
         return math.prod(self.shape)
 
 
+def cell(family: str, operation: str, shape: tuple[int, ...], **fields) -> Cell:
+    return Cell(family, operation, shape, **{"target": OPERATIONS[operation].target, **fields})
+
+
+def with_gradient(operation: str) -> tuple[str, str]:
+    return operation, operation + "_value_and_grad"
+
+
 def all_cells() -> list[Cell]:
-    return log_sum_exp_cells() + cross_entropy_cells() + softmax_cells() + binary_cells() + small_calls()
+    return [
+        *log_sum_exp_cells(),
+        *cross_entropy_cells(),
+        *softmax_cells(),
+        *binary_cells(),
+        *probability_cells(),
+        *information_cells(),
+        *regression_cells(),
+        *metric_cells(),
+        *small_calls(),
+    ]
 
 
 def log_sum_exp_cells() -> list[Cell]:
-    plain = Cell("log-sum-exp", "logsumexp", ())
+    plain = cell("log-sum-exp", "logsumexp", (4096, 1000))
     return [
         *(replace(plain, shape=shape) for shape in ROWS),
         *(replace(plain, shape=IMAGES, axis=axis) for axis in (0, 1)),
-        replace(plain, shape=(4096, 1000), dtype="float64"),
+        replace(plain, dtype="float64"),
         replace(plain, shape=(1, 1_000_000), dtype="float64"),
-        replace(plain, shape=(4096, 1000), dtype="bfloat16"),
-        replace(plain, shape=(512, 128256), dtype="bfloat16"),
+        replace(plain, dtype="bfloat16"),
+        *(replace(plain, shape=(512, 128256), dtype=dtype) for dtype in ("bfloat16", "float16")),
+        *(
+            replace(plain, operation="logsumexp_value_and_grad", shape=shape)
+            for shape in ((512, 128256), (4096, 1000), (1_000_000, 10))
+        ),
     ]
 
 
 def cross_entropy_cells() -> list[Cell]:
     cells = []
-    for operation in ("cross_entropy", "cross_entropy_value_and_grad"):
-        plain = Cell("cross-entropy", operation, (4096, 1000), target="index")
+    for operation in with_gradient("cross_entropy"):
+        plain = cell("cross-entropy", operation, (4096, 1000))
         cells += [
             *(replace(plain, shape=shape) for shape in ROWS),
             *(replace(plain, shape=IMAGES, axis=axis) for axis in (0, 1)),
-            replace(plain, options={"label_smoothing": 0.1}),
-            replace(plain, options={"class_weight": True}),
-            replace(plain, target="soft"),
+        ]
+        for shape in MATRICES:
+            cells += [
+                replace(plain, shape=shape, options={"label_smoothing": 0.1}),
+                replace(plain, shape=shape, options={"class_weight": True}),
+                replace(plain, shape=shape, target="soft"),
+            ]
+        cells += [
             replace(plain, dtype="float64"),
+            replace(plain, shape=(1, 1_000_000), dtype="float64"),
+            replace(plain, dtype="bfloat16"),
             replace(plain, shape=(512, 128256), dtype="bfloat16"),
             replace(plain, shape=(512, 128256), dtype="float16"),
         ]
@@ -112,28 +158,60 @@ def cross_entropy_cells() -> list[Cell]:
 def softmax_cells() -> list[Cell]:
     operations = ("softmax", "log_softmax", "softmax_vjp", "log_softmax_vjp")
     shapes = ((4096, 1000), (512, 128256), (1_000_000, 10))
-    return [Cell("softmax", operation, shape) for operation in operations for shape in shapes]
+    return [cell("softmax", operation, shape) for operation in operations for shape in shapes]
 
 
 def binary_cells() -> list[Cell]:
     cells = []
-    for suffix in ("", "_value_and_grad"):
-        plain = Cell("BCE", "bce_with_logits" + suffix, (4096, 1000), target="float32")
-        for shape in ((10_000_000,), (4096, 1000)):
-            cells += [replace(plain, shape=shape, target=target) for target in ("float32", "uint8")]
-        cells.append(replace(plain, options={"pos_weight": True}))
-        cells.append(replace(plain, shape=(10_000_000,), operation="sigmoid_focal_loss" + suffix))
+    for operation in with_gradient("bce_with_logits"):
+        for shape in ELEMENTS:
+            plain = cell("BCE", operation, shape)
+            cells += [plain, replace(plain, target="uint8"), replace(plain, options={"pos_weight": True})]
+        cells += [cell("BCE", operation, ELEMENTS[0], dtype=dtype) for dtype in ("float64", "bfloat16")]
+    # No gradient: float16 has no number as small as that of a mean over ten million.
+    cells.append(cell("BCE", "bce_with_logits", ELEMENTS[0], dtype="float16"))
+    for operation in with_gradient("sigmoid_focal_loss"):
+        cells += [cell("BCE", operation, shape) for shape in ELEMENTS]
     return cells
+
+
+def probability_cells() -> list[Cell]:
+    """Labels are measured with `eps`, which divides a row by its sum: without it others read one number of a row."""
+    cells = []
+    for operation in with_gradient("cross_entropy_from_probs"):
+        for shape in MATRICES:
+            plain = cell("probabilities", operation, shape)
+            cells += [replace(plain, options={"eps": 1e-7}), replace(plain, target="soft")]
+        cells.append(cell("probabilities", operation, MATRICES[0]))
+    for operation in with_gradient("binary_cross_entropy"):
+        cells += [cell("probabilities", operation, shape) for shape in ELEMENTS]
+    return cells
+
+
+def information_cells() -> list[Cell]:
+    operations = ("entropy", "entropy_from_logits", "kl_divergence", "cross_entropy_of")
+    return [
+        *(cell("information", operation, shape) for operation in operations for shape in MATRICES),
+        cell("information", "self_information", ELEMENTS[0]),
+    ]
+
+
+def regression_cells() -> list[Cell]:
+    operations = (*with_gradient("mean_squared_error"), *with_gradient("mean_absolute_error"))
+    cells = [cell("regression", operation, shape) for operation in operations for shape in ELEMENTS]
+    cells += [cell("regression", operation, ELEMENTS[0]) for operation in with_gradient("root_mean_squared_error")]
+    return cells
+
+
+def metric_cells() -> list[Cell]:
+    shapes = ((4096, 1000), (1_000_000, 10), (512, 128256))
+    plain = [cell("metrics", "accuracy", shape) for shape in shapes]
+    return plain + [replace(top_1, options={"top_k": 5}) for top_1 in plain]
 
 
 def small_calls() -> list[Cell]:
     """Ten elements: the price of a call."""
-    cells = []
-    for operation in LABELS:
-        binary = operation.startswith(("bce", "sigmoid"))
-        target = "float32" if binary else "index" if operation.startswith("cross") else ""
-        cells.append(Cell("call", operation, (10,) if binary else (1, 10), target=target))
-    return cells
+    return [cell("call", name, (10,) if o.elementwise else (1, 10)) for name, o in OPERATIONS.items()]
 
 
 def with_fewer_rows(cells: list[Cell], most_elements: int = 2**17) -> list[Cell]:

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import problems
 from bandwidth import LEAST_BYTES, Bandwidth, peak_flops
-from cells import FLOPS_PER_LOGIT, Cell, all_cells, with_fewer_rows
+from cells import OPERATIONS, Cell, all_cells, with_fewer_rows
 from runner import Runner
 from tqdm import tqdm
 
@@ -69,7 +69,7 @@ class Measurement:
             **asdict(cell),
             "name": cell.name,
             "elements": cell.elements,
-            "flops": FLOPS_PER_LOGIT[cell.operation] * cell.elements,
+            "flops": OPERATIONS[cell.operation].flops * cell.elements,
             "read": read,
             "write": write,
             "seconds": times,

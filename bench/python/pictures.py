@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from report import TARGET_RATIO, peer_names, rows
 
-MARKERS = "osD^vP"
+MARKERS = "osD^vPX*"
 
 
 def draw_ratios(results: dict, path: Path) -> None:

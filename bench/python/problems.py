@@ -6,7 +6,7 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from cells import Cell
+from cells import OPERATIONS, Cell
 
 try:
     import ml_dtypes
@@ -16,13 +16,24 @@ else:
     HAVE_BFLOAT16 = True
 
 
+NUMBER_PER_ROW = ("logsumexp", "entropy", "entropy_from_logits", "kl_divergence", "cross_entropy_of")
+PROBABILITIES = (  # the operations whose first argument is not logits but probabilities
+    "cross_entropy_from_probs",
+    "binary_cross_entropy",
+    "self_information",
+    "entropy",
+    "kl_divergence",
+    "cross_entropy_of",
+)
+
+
 @dataclass
 class Problem:
     """Arrays that all contestants of a cell share. Those that an operation does not use are None."""
 
     operation: str
     axis: int
-    logits: np.ndarray  # for a vjp: the result of the forward function
+    logits: np.ndarray  # or what the operation has in their place: probabilities, predictions, a forward result
     target: np.ndarray | None
     cotangent: np.ndarray | None  # for a vjp: the gradient that arrives at the forward function's result
     options: dict  # keyword arguments of the logitloss function
@@ -35,14 +46,19 @@ class Problem:
     def dtype(self) -> str:
         return self.logits.dtype.name
 
+    @property
+    def inputs(self) -> list[np.ndarray]:
+        return [array for array in (self.logits, self.target, self.cotangent) if array is not None]
+
     def traffic(self) -> tuple[int, int]:
         """Bytes that must at least be read and written."""
-        read = sum(array.nbytes for array in (self.logits, self.target, self.cotangent) if array is not None)
-        if self.differentiates or "softmax" in self.operation:
-            return read, self.logits.nbytes
-        if self.operation == "logsumexp":
-            return read, self.logits.size // self.logits.shape[self.axis] * max(4, self.logits.itemsize)
-        return read, 0
+        read = sum(array.nbytes for array in self.inputs)
+        write = 0
+        if self.differentiates or "softmax" in self.operation or self.operation == "self_information":
+            write += self.logits.nbytes
+        if self.operation.removesuffix("_value_and_grad") in NUMBER_PER_ROW:
+            write += self.logits.size // self.logits.shape[self.axis] * max(4, self.logits.itemsize)
+        return read, write
 
 
 def build(cell: Cell) -> Problem:
@@ -59,8 +75,10 @@ def build(cell: Cell) -> Problem:
     if cell.operation.endswith("_vjp"):
         problem.cotangent = rng.standard_normal(cell.shape, dtype=logits.dtype)
         problem.logits = forward_of_vjp(cell.operation, logits, cell.axis)
-    for array in (problem.logits, problem.target, problem.cotangent):
-        if array is not None and array.size > 1:
+    elif cell.operation.removesuffix("_value_and_grad") in PROBABILITIES:
+        problem.logits = draw_probabilities(cell, rng)
+    for array in problem.inputs:
+        if array.size > 1:
             require_varied(array, cell.name)
     return problem
 
@@ -70,8 +88,10 @@ def draw_target(cell: Cell, rng: np.random.Generator) -> np.ndarray | None:
     if cell.target == "index":
         return rng.integers(cell.shape[cell.axis], size=positions)
     if cell.target == "soft":
-        weights = rng.random(cell.shape, dtype=np.float32)
+        weights = rng.random(cell.shape, dtype=np.float32) + np.float32(2**-24)  # a divergence wants no zeros
         return weights / weights.sum(axis=cell.axis, keepdims=True)
+    if cell.target == "real":
+        return rng.standard_normal(cell.shape, dtype=np.float32)
     if cell.target:
         return (rng.random(cell.shape, dtype=np.float32) < 0.3).astype(cell.target)
     return None
@@ -81,8 +101,16 @@ def draw_options(cell: Cell, rng: np.random.Generator) -> dict:
     options = dict(cell.options)
     for weight in ("class_weight", "pos_weight"):
         if weight in options:
-            options[weight] = rng.uniform(0.5, 2.0, cell.shape[cell.axis]).astype(np.float32)
+            classes = cell.shape[cell.axis] if len(cell.shape) > 1 else 1
+            options[weight] = rng.uniform(0.5, 2.0, classes).astype(np.float32)
     return options
+
+
+def draw_probabilities(cell: Cell, rng: np.random.Generator) -> np.ndarray:
+    """None so near 0 or 1 that a peer's clipping would show."""
+    odds = np.exp(rng.standard_normal(cell.shape, dtype=np.float32))
+    total = 1 + odds if OPERATIONS[cell.operation].elementwise else odds.sum(axis=cell.axis, keepdims=True)
+    return (odds / total).astype(numpy_dtype(cell.dtype), copy=False)
 
 
 def forward_of_vjp(operation: str, logits: np.ndarray, axis: int) -> np.ndarray:

@@ -1,6 +1,7 @@
-"""The losses inside scikit-learn (sklearn._loss): compiled, threaded, one loss per row, summed here.
+"""scikit-learn: sklearn.metrics, and the losses inside (sklearn._loss).
 
-Its gradients are not divided by the number of rows; that division is left out of its time.
+The latter are compiled and threaded, and give one loss per row, summed here. Their gradients are not divided by the
+number of rows; that division is left out of the time.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import numpy as np
 import sklearn
 from problems import Problem
 from runner import Runner
+from sklearn import metrics
 from sklearn._loss.loss import HalfBinomialLoss, HalfMultinomialLoss
 
 NAME = "sklearn"
@@ -23,15 +25,42 @@ def prepare(num_threads: int) -> None:
 
 
 def runners(problem: Problem) -> dict[str, Runner]:
-    logits, target = problem.logits, problem.target
-    if problem.options or target is None or problem.dtype not in ("float32", "float64"):
+    if problem.target is None or problem.dtype not in ("float32", "float64"):
         return {}
-    if problem.operation.startswith("cross_entropy"):
+    if problem.operation == "accuracy" and "top_k" in problem.options:
+        return {NAME: Runner(lambda: top_k_accuracy(problem))}
+    if problem.options:
+        return {}
+    if problem.operation == "cross_entropy_from_probs" and problem.target.ndim == problem.logits.ndim:
+        return {}
+    if function := METRICS.get(problem.operation):
+        return {NAME: Runner(lambda: function(problem))}
+    return loss_runners(problem)
+
+
+def top_k_accuracy(p: Problem) -> float:
+    labels = np.arange(p.logits.shape[1])
+    return metrics.top_k_accuracy_score(p.target, p.logits, k=p.options["top_k"], labels=labels)
+
+
+METRICS = {
+    "accuracy": lambda p: metrics.accuracy_score(p.target, p.logits.argmax(axis=1)),
+    "cross_entropy_from_probs": lambda p: metrics.log_loss(p.target, p.logits, labels=np.arange(p.logits.shape[1])),
+    "binary_cross_entropy": lambda p: metrics.log_loss(p.target.reshape(-1), p.logits.reshape(-1), labels=[0, 1]),
+    "mean_squared_error": lambda p: metrics.mean_squared_error(p.target, p.logits),
+    "mean_absolute_error": lambda p: metrics.mean_absolute_error(p.target, p.logits),
+    "root_mean_squared_error": lambda p: metrics.mean_squared_error(p.target, p.logits) ** 0.5,
+}
+
+
+def loss_runners(problem: Problem) -> dict[str, Runner]:
+    logits, target = problem.logits, problem.target
+    if problem.operation.removesuffix("_value_and_grad") == "cross_entropy":
         classes = logits.shape[-1]
         if logits.ndim != 2 or target.ndim != 1 or classes < 3:
             return {}
         loss = HalfMultinomialLoss(n_classes=classes, sample_weight=None)
-    elif problem.operation.startswith("bce_with_logits"):
+    elif problem.operation.removesuffix("_value_and_grad") == "bce_with_logits":
         logits, target = logits.reshape(-1), target.reshape(-1)
         loss = HalfBinomialLoss()
     else:

@@ -35,7 +35,7 @@ def make_runners(problem: Problem, name: str, transform: Callable) -> dict[str, 
 
         def call():
             loss = forward(logits)
-            return loss, *torch.autograd.grad(loss, logits)
+            return loss, *torch.autograd.grad(loss, logits, torch.ones_like(loss))
 
     return {name: Runner(call, result=as_arrays)}
 
@@ -69,7 +69,41 @@ def forward_function(problem: Problem) -> Callable[[torch.Tensor], torch.Tensor]
             return lambda x: F.binary_cross_entropy_with_logits(x, target.to(x.dtype), pos_weight=pos_weight)
         case "sigmoid_focal_loss":
             return lambda x: focal_loss(x, target.to(x.dtype))
+        case "cross_entropy_from_probs":
+            return lambda p: cross_entropy_from_probs(p, target, axis, options.get("eps"))
+        case "binary_cross_entropy":
+            return lambda p: F.binary_cross_entropy(p, target.to(p.dtype))
+        case "self_information":
+            return lambda p: -torch.log(p)
+        case "entropy":
+            return lambda p: torch.special.entr(p).sum(axis)
+        case "entropy_from_logits":
+            return lambda x: torch.distributions.Categorical(logits=x, validate_args=False).entropy()
+        case "kl_divergence":
+            return lambda p: F.kl_div(target.log(), p, reduction="none").sum(axis)
+        case "cross_entropy_of":
+            return lambda p: -(p * target.log()).sum(axis)
+        case "mean_squared_error":
+            return lambda x: F.mse_loss(x, target)
+        case "mean_absolute_error":
+            return lambda x: F.l1_loss(x, target)
+        case "root_mean_squared_error":
+            return lambda x: F.mse_loss(x, target).sqrt()
+        case "accuracy":
+            k = options.get("top_k")
+            if k is None:
+                return lambda x: (x.argmax(axis) == target).float().mean()
+            return lambda x: (x.topk(k, axis).indices == target.unsqueeze(axis)).any(axis).float().mean()
     raise ValueError(problem.operation)
+
+
+def cross_entropy_from_probs(p: torch.Tensor, target: torch.Tensor, axis: int, eps: float | None) -> torch.Tensor:
+    """With `eps` as Keras does it: the rows divided by their sums, and clipped."""
+    if eps is not None:
+        p = (p / p.sum(axis, keepdim=True)).clamp(eps, 1 - eps)
+    if target.ndim == p.ndim:
+        return -(target * p.log()).sum(axis).mean()
+    return F.nll_loss(p.log(), target)
 
 
 def focal_loss(x: torch.Tensor, t: torch.Tensor, alpha: float = 0.25, gamma: float = 2.0) -> torch.Tensor:
