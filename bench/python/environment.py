@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import time
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+from settings import INSTRUCTION_SETS
 
 import logitloss as ll
 
-ALLOCATOR_VARIABLES = ("MALLOC_", "GLIBC_TUNABLES", "THP_MEM_ALLOC_ENABLE", "NUMPY_MADVISE_HUGEPAGE", "LD_PRELOAD")
+# Variables that begin like this change what is measured.
+TELLING_VARIABLES = (
+    *("MALLOC_", "GLIBC_TUNABLES", "THP_MEM_ALLOC_ENABLE", "NUMPY_MADVISE_HUGEPAGE", "LD_PRELOAD"),
+    *INSTRUCTION_SETS["avx2"],
+)
 
 
 def describe(modules: list[ModuleType]) -> dict[str, str]:
@@ -32,8 +38,8 @@ def describe(modules: list[ModuleType]) -> dict[str, str]:
             for name, version in {"Python": platform.python_version(), "NumPy": np.__version__, **versions}.items()
             if name != "numpy"
         ),
-        "allocator variables": " ".join(
-            f"{name}={value}" for name, value in os.environ.items() if name.startswith(ALLOCATOR_VARIABLES)
+        "environment variables": " ".join(
+            f"{name}={shlex.quote(value)}" for name, value in os.environ.items() if name.startswith(TELLING_VARIABLES)
         )
         or "none",
     }

@@ -12,6 +12,7 @@ import problems
 from bandwidth import LEAST_BYTES, Bandwidth, peak_flops
 from cells import OPERATIONS, Cell, all_cells, with_fewer_rows
 from runner import Runner
+from settings import title
 from tqdm import tqdm
 
 import logitloss as ll
@@ -45,8 +46,7 @@ class Measurement:
 
     def run(self) -> dict:
         peak = peak_flops(self.task["threads"])
-        label = f"{self.task['threads']} thread(s), {self.task['allocator']} allocator"
-        bar = tqdm(self.cells, desc=label, file=sys.stderr, disable=None)
+        bar = tqdm(self.cells, desc=title(self.task), file=sys.stderr, disable=None)
         cells = []
         for cell in bar:
             bar.set_postfix_str(cell.name)

@@ -9,7 +9,8 @@ import matplotlib
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
-from report import TARGET_RATIO, peer_names, rows
+from report import peer_names, rows, target_ratio
+from settings import title
 
 MARKERS = "osD^vPX*"
 
@@ -26,7 +27,7 @@ def draw_ratios(results: dict, path: Path) -> None:
             points = [(row.peers[peer] / row.seconds, place) for place, row in enumerate(table) if peer in row.peers]
             panel.plot(*zip(*points, strict=True), marker, markersize=4.5, label=peer)
         panel.axvline(1, color="black", linewidth=0.8)
-        panel.axvline(TARGET_RATIO, color="grey", linewidth=0.8, linestyle="--")
+        panel.axvline(target_ratio(setting), color="grey", linewidth=0.8, linestyle="--")
         panel.set(
             xscale="log", xlabel="time of the peer / time of logitloss", title=title(setting), ylim=(len(table), -1)
         )
@@ -75,10 +76,6 @@ def moved(row) -> int:
 
 def intensity(row) -> float:
     return row.cell["flops"] / moved(row)
-
-
-def title(setting: dict) -> str:
-    return f"{setting['threads']} thread(s), {setting['allocator']} allocator"
 
 
 def save(figure, path: Path) -> None:

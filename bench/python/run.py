@@ -3,6 +3,7 @@
     python bench/python/run.py                                  the whole table, with all CPUs; takes a while
     python bench/python/run.py --quick                          the same cells with fewer rows
     python bench/python/run.py --threads 1,2 --tuned            four tables: threads x allocator settings
+    python bench/python/run.py --isa avx2                       everybody without AVX-512
     python bench/python/run.py --only "CE loss+grad 4096x1000"  cells with words that begin like this
     python bench/python/run.py --render results.json            table and pictures of an earlier run
 
@@ -21,16 +22,7 @@ from pathlib import Path
 
 import report
 from contestants import PEERS
-
-# What a user of the peers can do against page faults on large temporaries: let glibc keep and reuse what was freed
-# instead of returning it to the system, and back it with huge pages.
-TUNED_ALLOCATOR = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(2**46),
-    "MALLOC_TOP_PAD_": str(2**26),
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-    "THP_MEM_ALLOC_ENABLE": "1",
-}
+from settings import ALLOCATORS, INSTRUCTION_SETS, environment, title
 
 
 def main() -> int:
@@ -38,7 +30,7 @@ def main() -> int:
     if arguments.render:
         results = json.loads(Path(arguments.render).read_text())
     else:
-        results = {"settings": [measure(arguments, *setting) for setting in settings(arguments)]}
+        results = {"settings": [measure(arguments, setting) for setting in settings(arguments)]}
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
     if not arguments.render:
@@ -56,6 +48,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="cells or families, by words of the name")
     parser.add_argument("--threads", default=str(available_cpus()), help="one number or several: 1,2")
     parser.add_argument("--tuned", action="store_true", help="measure with a tuned glibc allocator as well")
+    parser.add_argument("--isa", default="native", help="native, avx2 (the peers too), or both: native,avx2")
     parser.add_argument("--peers", default=",".join(p for p in PEERS if p != "torch_compile"), help=", ".join(PEERS))
     parser.add_argument("--torch-compile", action="store_true", help="add torch.compile, which compiles every cell")
     parser.add_argument("--rounds", type=int, default=9)
@@ -67,6 +60,9 @@ def parse() -> argparse.Namespace:
     arguments.threads = [int(n) for n in arguments.threads.split(",")]
     if not all(1 <= n <= available_cpus() for n in arguments.threads):
         parser.error(f"--threads: got {arguments.threads}, expected numbers from 1 to {available_cpus()}")
+    arguments.isa = arguments.isa.split(",")
+    if unknown := set(arguments.isa) - set(INSTRUCTION_SETS):
+        parser.error(f"--isa: got {', '.join(sorted(unknown))}, expected some of {', '.join(INSTRUCTION_SETS)}")
     if arguments.rounds < 1:
         parser.error(f"--rounds: got {arguments.rounds}, expected at least 1")
     arguments.peers = [name for name in arguments.peers.split(",") if name]
@@ -83,33 +79,29 @@ def available_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def settings(arguments: argparse.Namespace) -> list[tuple[int, str]]:
-    allocators = ["default", "tuned"] if arguments.tuned else ["default"]
-    return [(threads, allocator) for allocator in allocators for threads in arguments.threads]
+def settings(arguments: argparse.Namespace) -> list[dict]:
+    allocators = ALLOCATORS if arguments.tuned else ["default"]
+    return [
+        {"threads": threads, "allocator": allocator, "isa": isa}
+        for isa in arguments.isa
+        for allocator in allocators
+        for threads in arguments.threads
+    ]
 
 
-def measure(arguments: argparse.Namespace, threads: int, allocator: str) -> dict:
+def measure(arguments: argparse.Namespace, setting: dict) -> dict:
     """Run worker.py under this setting and return what it measured."""
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory) / "result.json"
         task = {
-            "threads": threads,
-            "allocator": allocator,
+            **setting,
             "output": str(output),
             **{name: getattr(arguments, name) for name in ("quick", "only", "peers", "rounds", "sample", "patience")},
         }
-        environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": str(threads),
-            "LOGITLOSS_NUM_THREADS": str(threads),
-            "OPENBLAS_NUM_THREADS": "1",  # the bound calls BLAS from its own threads
-            "JAX_PLATFORMS": "cpu",
-            **(TUNED_ALLOCATOR if allocator == "tuned" else {}),
-        }
-        worker = Path(__file__).with_name("worker.py")
-        code = subprocess.run([sys.executable, str(worker), json.dumps(task)], env=environment).returncode
+        command = [sys.executable, str(Path(__file__).with_name("worker.py")), json.dumps(task)]
+        code = subprocess.run(command, env=environment(**setting, inherited=dict(os.environ))).returncode
         if code:
-            sys.exit(f"the measurement with {threads} thread(s) and the {allocator} allocator ended with code {code}")
+            sys.exit(f"the measurement with {title(setting)} ended with code {code}")
         return json.loads(output.read_text())
 
 

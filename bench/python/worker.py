@@ -1,4 +1,4 @@
-"""Measures cells in one process with one number of threads and one allocator setting. Started by run.py."""
+"""Measures cells in one process under one setting of threads, allocator and instruction set. Started by run.py."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ def main() -> None:
     measured = Measurement(modules, task).run()
     report = {
         **measured,
-        "threads": task["threads"],
-        "allocator": task["allocator"],
+        **{name: task[name] for name in ("threads", "allocator", "isa")},
         "contestants": [module.NAME for module in modules],
         "missing": {**missing, **measured["missing"]},
         "environment": environment.describe(modules),
