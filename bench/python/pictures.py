@@ -78,6 +78,36 @@ def intensity(row) -> float:
     return row.cell["flops"] / moved(row)
 
 
+def draw_scaling(results: dict, path: Path) -> None:
+    """A row for each number of threads: time per element by classes, and by rows for each operation."""
+    curves = results["curves"]
+    threads = list(dict.fromkeys(curve["threads"] for curve in curves))
+    operations = list(dict.fromkeys(curve["operation"] for curve in curves))
+    figure, panels = plt.subplots(
+        len(threads), 1 + len(operations), squeeze=False, layout="constrained", sharey="row",
+        figsize=(6.5 * (1 + len(operations)), 4.5 * len(threads)),
+    )  # fmt: skip
+    for number, row in zip(threads, panels, strict=True):
+        chosen = [curve for curve in curves if curve["threads"] == number]
+        by_classes = [curve for curve in chosen if curve["sweep"] == "classes"]
+        draw_curves(row[0], by_classes, "classes", f"{number} thread(s), the same number of elements")
+        for panel, operation in zip(row[1:], operations, strict=True):
+            by_rows = [c for c in chosen if c["sweep"] != "classes" and c["operation"] == operation]
+            draw_curves(panel, by_rows, "rows", f"{number} thread(s), {operation}")
+        row[0].set_ylabel("nanoseconds per element")
+    save(figure, path)
+
+
+def draw_curves(panel, curves: list[dict], by: str, title: str) -> None:
+    for curve in curves:
+        points = [(point[by], point["nanoseconds per element"]) for point in curve["points"]]
+        label = curve["operation"] if by == "classes" else curve["sweep"]
+        panel.plot(*zip(*points, strict=True), ".-", markersize=4, linewidth=0.8, label=label)
+    panel.set(xscale="log", yscale="log", xlabel=by, title=title)
+    panel.grid(which="both", alpha=0.2)
+    panel.legend(fontsize=8)
+
+
 def save(figure, path: Path) -> None:
     figure.savefig(path, dpi=110)
     plt.close(figure)
