@@ -1,5 +1,5 @@
-// exp, log and log1p: errors over a stride of all float32 numbers and over samples of float64, on every instruction
-// set. tests/cpp/exhaustive.cpp visits every float32; docs/numerics.md has its table.
+// exp, log and log1p: errors over a stride of all float32 numbers and over samples of float64, and the scalar bits, on
+// every instruction set. tests/cpp/exhaustive.cpp visits every float32; docs/numerics.md has its table.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -8,19 +8,19 @@
 #include <vector>
 
 #include "elementary_reference.hpp"
-#include "kernel_corpus.hpp"
+#include "kernel_fixture.hpp"
 
 namespace logitloss::detail {
 namespace {
 
-class Elementary : public testing::TestWithParam<NamedTable> {
+class Elementary : public KernelTest {
 protected:
     template <class T, class Exact>
     void expect_errors_below(const std::vector<T>& x, const double (&bounds)[3]) const {
         std::vector<T> y(x.size());
         for (std::size_t f = 0; f < 3; ++f) {
             const ElementaryFunction<T, Exact>& function = elementary_functions<T, Exact>[f];
-            (GetParam().table->of<T>().*function.kernel)(x.data(), x.size(), y.data());
+            (kernels<T>().*function.kernel)(x.data(), x.size(), y.data());
             double worst = 0.0;
             T where = T(0);
             for (std::size_t i = 0; i < x.size(); ++i) {
@@ -74,7 +74,7 @@ TEST_P(Elementary, Float64Samples) {
 TEST_P(Elementary, ExactAndSpecialValues) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
-        const Kernels<T>& k = GetParam().table->of<T>();
+        const Kernels<T>& k = kernels<T>();
         const T inf = infinity<T>;
         const auto at = [](void (*function)(const T*, std::size_t, T*), T x) {
             T y;
@@ -105,6 +105,37 @@ TEST_P(Elementary, ExactAndSpecialValues) {
     };
     check(float{});
     check(double{});
+}
+
+TEST_P(Elementary, GivesTheScalarBits) {
+    const auto check = [&](auto zero, auto word) {
+        using T = decltype(zero);
+        using Word = decltype(word);
+        constexpr std::size_t n = 100003;
+        Random random(11);
+        std::vector<T> x(n);
+        // Any bits at all, and numbers of ordinary size.
+        for (std::size_t i = 0; i < n; ++i) {
+            const Word bits = static_cast<Word>(random.below(~std::size_t(0)));
+            std::memcpy(&x[i], &bits, sizeof bits);
+            if (i % 2 != 0)
+                x[i] = static_cast<T>(random.uniform(-110, 110));
+        }
+        for (const ElementaryFunction<T, long double>& function : elementary_functions<T, long double>)
+            this->expect_scalar_bits<T>(function.name, [&](const Kernels<T>& k) {
+                Guarded<T> fresh(n, 3);
+                Guarded<T> in_place(x, 1);
+                (k.*function.kernel)(x.data(), n, fresh.data());
+                (k.*function.kernel)(in_place.data(), n, in_place.data());
+                EXPECT_TRUE(fresh.intact() && in_place.intact());
+                Outcome outcome;
+                outcome.add(fresh.values());
+                outcome.add(in_place.values());
+                return outcome;
+            });
+    };
+    check(float{}, std::uint32_t{});
+    check(double{}, std::uint64_t{});
 }
 
 TEST(UlpError, CountsUnitsOfTheLastPlace) {

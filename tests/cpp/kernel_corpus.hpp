@@ -261,6 +261,7 @@ public:
     void add(const std::vector<T>& values) {
         add(values.data(), values.size());
     }
+    void add(const Outcome& other) { words_.insert(words_.end(), other.words_.begin(), other.words_.end()); }
     void add(const BlockState& state) {
         add(state.sum);
         add(state.exponent);

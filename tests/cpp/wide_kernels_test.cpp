@@ -6,30 +6,22 @@
 #include <string>
 #include <vector>
 
-#include "kernel_corpus.hpp"
+#include "kernel_fixture.hpp"
 
 namespace logitloss::detail {
 namespace {
 
-class WideKernels : public testing::TestWithParam<NamedTable> {
+class WideKernels : public KernelTest {
 protected:
-    /// Asserts that run(kernels, row, other, random) has the scalar outcome, over all kinds and sizes of rows. `other`
-    /// are numbers of mixed sign, one in seven 0.
+    /// Asserts that run(kernels, row, other, shift) has the scalar outcome, over all kinds and sizes of rows. `other` are
+    /// numbers of mixed sign, one in seven 0.
     template <class T, class Run>
-    void expect_scalar_bits(Run run) const {
-        std::vector<RowKind<T>> kinds = ordinary_rows<T>();
-        kinds.insert(kinds.end(), special_rows<T>().begin(), special_rows<T>().end());
-        Random random(19480701);
-        for (const RowKind<T>& kind : kinds)
-            for (std::size_t n : row_sizes()) {
-                std::vector<T> row(n), other(n);
-                kind.fill(random, row);
-                fill_each(other, [&](std::size_t) { return random.below(7) == 0 ? 0.0 : random.normal(); });
-                const std::size_t shift = random.below(16);
-                const Outcome expected = run(kernels_named("scalar")->of<T>(), row, other, shift);
-                const Outcome got = run(GetParam().table->of<T>(), row, other, shift);
-                ASSERT_TRUE(got == expected) << kind.name << ", " << n << ": " << expected.first_difference(got);
-            }
+    void expect_scalar_bits_over_rows(Run run) const {
+        over_rows<T>(all_rows<T>(), [&](const std::string& what, const std::vector<T>& row, Random& random) {
+            const std::vector<T> other = mixed_weights<T>(random, row.size());
+            const std::size_t shift = random.below(16);
+            expect_scalar_bits<T>(what, [&](const Kernels<T>& k) { return run(k, row, other, shift); });
+        });
     }
 };
 INSTANTIATE_TEST_SUITE_P(Isa, WideKernels, testing::ValuesIn(tables_that_run_here()),
@@ -56,8 +48,8 @@ Outcome errors(const Kernels<T>& k, const std::vector<T>& row, const std::vector
 }
 
 TEST_P(WideKernels, Errors) {
-    expect_scalar_bits<float>(errors<float>);
-    expect_scalar_bits<double>(errors<double>);
+    expect_scalar_bits_over_rows<float>(errors<float>);
+    expect_scalar_bits_over_rows<double>(errors<double>);
 }
 
 template <class T>
@@ -89,8 +81,8 @@ Outcome information_measures(const Kernels<T>& k, const std::vector<T>& row, con
 }
 
 TEST_P(WideKernels, InformationMeasures) {
-    expect_scalar_bits<float>(information_measures<float>);
-    expect_scalar_bits<double>(information_measures<double>);
+    expect_scalar_bits_over_rows<float>(information_measures<float>);
+    expect_scalar_bits_over_rows<double>(information_measures<double>);
 }
 
 template <class T>
@@ -131,8 +123,8 @@ Outcome losses_of_probabilities(const Kernels<T>& k, const std::vector<T>& row, 
 }
 
 TEST_P(WideKernels, LossesOfProbabilities) {
-    expect_scalar_bits<float>(losses_of_probabilities<float>);
-    expect_scalar_bits<double>(losses_of_probabilities<double>);
+    expect_scalar_bits_over_rows<float>(losses_of_probabilities<float>);
+    expect_scalar_bits_over_rows<double>(losses_of_probabilities<double>);
 }
 
 }  // namespace

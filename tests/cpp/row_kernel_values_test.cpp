@@ -1,4 +1,4 @@
-// What the kernels compute, against the formulas in long double, on every instruction set. The tolerances come from
+// What the kernels on rows compute, against the formulas in long double, on every instruction set. The tolerances come from
 // counting roundings: eps is 2^-23 for float32 and 2^-52 for float64, and an exponential is within one ulp.
 #include <gtest/gtest.h>
 
@@ -8,24 +8,13 @@
 #include <string>
 #include <vector>
 
-#include "kernel_corpus.hpp"
+#include "kernel_fixture.hpp"
 
 namespace logitloss::detail {
 namespace {
 
-using Exact = long double;
-
-template <class T>
-constexpr Exact eps = std::numeric_limits<T>::epsilon();
-
-class KernelValues : public testing::TestWithParam<NamedTable> {
-protected:
-    template <class T>
-    const Kernels<T>& kernels() const {
-        return GetParam().table->of<T>();
-    }
-};
-INSTANTIATE_TEST_SUITE_P(Isa, KernelValues, testing::ValuesIn(tables_that_run_here()),
+class RowKernelValues : public KernelTest {};
+INSTANTIATE_TEST_SUITE_P(Isa, RowKernelValues, testing::ValuesIn(tables_that_run_here()),
                          [](const auto& info) { return table_name(info.param); });
 
 /// Calls check(row) on ordinary rows of sizes that cover tails, flushes and a whole block.
@@ -69,14 +58,9 @@ Exact exponent_gap(Exact exponent, Exact x) {
     return std::fma(exponent, ln2_high, -x) + exponent * ln2_low;
 }
 
-void expect_within(Exact got, Exact expected, Exact tolerance) {
-    EXPECT_LE(std::fabs(got - expected), tolerance)
-        << "got " << static_cast<double>(got) << ", expected " << static_cast<double>(expected);
-}
-
 // Every term within 1 ulp, i.e. 1 eps relative, and 16 additions in float32 at half an ulp each, of which a share:
 // the measured worst is below 1.5 eps. float64 adds 64 terms a lane in float64.
-TEST_P(KernelValues, BlockState) {
+TEST_P(RowKernelValues, BlockState) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         over_ordinary_rows<T>([&](const std::vector<T>& row, Random& random) {
@@ -104,7 +88,7 @@ TEST_P(KernelValues, BlockState) {
     check(double{});
 }
 
-TEST_P(KernelValues, KindsOfBlocks) {
+TEST_P(RowKernelValues, KindsOfBlocks) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         const auto kind_of = [&](std::vector<T> row) {
@@ -138,7 +122,7 @@ TEST_P(KernelValues, KindsOfBlocks) {
 }
 
 // Each lane adds at most two terms in T between widenings (float64: all 128 of a block).
-TEST_P(KernelValues, Sums) {
+TEST_P(RowKernelValues, Sums) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         over_ordinary_rows<T>([&](const std::vector<T>& row, Random& random) {
@@ -175,7 +159,7 @@ TEST_P(KernelValues, Sums) {
 }
 
 // An exponential within an ulp, a product, and additions as in `sum`.
-TEST_P(KernelValues, WeightedExponentials) {
+TEST_P(RowKernelValues, WeightedExponentials) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         over_ordinary_rows<T>([&](const std::vector<T>& row, Random& random) {
@@ -203,7 +187,7 @@ TEST_P(KernelValues, WeightedExponentials) {
 }
 
 // Factors of 0 add 0 beside anything.
-TEST_P(KernelValues, ZeroFactorsMaskInfinitiesAndNans) {
+TEST_P(RowKernelValues, ZeroFactorsMaskInfinitiesAndNans) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         const std::vector<T> q = {T(0), T(2), T(-0.0), T(0)};
@@ -226,7 +210,7 @@ TEST_P(KernelValues, ZeroFactorsMaskInfinitiesAndNans) {
 
 // One ulp of the exponential and half of one for each of the two products; terms below 2^-126.9 (2^-1022.9) of
 // 2^exponent are 0.
-TEST_P(KernelValues, ScaledExponentials) {
+TEST_P(RowKernelValues, ScaledExponentials) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         over_ordinary_rows<T>([&](const std::vector<T>& row, Random& random) {
@@ -254,7 +238,7 @@ TEST_P(KernelValues, ScaledExponentials) {
     check(double{});
 }
 
-TEST_P(KernelValues, MaskedClassesGetExactlyZero) {
+TEST_P(RowKernelValues, MaskedClassesGetExactlyZero) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         std::vector<T> row(70, -infinity<T>);
@@ -292,7 +276,7 @@ ExcludedEnds<T> ends_without(const Kernels<T>& k, const std::vector<T>& row, std
 }
 
 // Two exponentials within an ulp each and a sum: 3 eps. The target leads by -80 to 80 and the others by their spread.
-TEST_P(KernelValues, ConfidentRowsKeepRelativeAccuracy) {
+TEST_P(RowKernelValues, ConfidentRowsKeepRelativeAccuracy) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         Random random(6);
@@ -317,7 +301,7 @@ TEST_P(KernelValues, ConfidentRowsKeepRelativeAccuracy) {
     check(double{});
 }
 
-TEST_P(KernelValues, RowsOfOneClassHaveNoGap) {
+TEST_P(RowKernelValues, RowsOfOneClassHaveNoGap) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         for (T logit : {T(-1e5), T(0), T(3.25), T(1e5)}) {
@@ -332,7 +316,7 @@ TEST_P(KernelValues, RowsOfOneClassHaveNoGap) {
 }
 
 // Note [log-sum-exp at the maximum]: K equal logits give max + log K, whatever they are; float64 to half an ulp or so.
-TEST_P(KernelValues, EqualLogitsGiveTheLogOfTheirNumber) {
+TEST_P(RowKernelValues, EqualLogitsGiveTheLogOfTheirNumber) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         for (T logit : {T(-100000.5), T(-0.1), T(0), T(7.3), T(99999.75)})
@@ -358,7 +342,7 @@ TEST_P(KernelValues, EqualLogitsGiveTheLogOfTheirNumber) {
 }
 
 // The sum within 3 eps, whose logarithm is 3 eps in absolute terms, and one rounding: max and log may cancel.
-TEST_P(KernelValues, LogSumExp) {
+TEST_P(RowKernelValues, LogSumExp) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         over_ordinary_rows<T>([&](const std::vector<T>& row, Random&) {
@@ -386,7 +370,7 @@ TEST_P(KernelValues, LogSumExp) {
 }
 
 // Differences of one sign: half an ulp of each.
-TEST_P(KernelValues, LogSoftmaxAndVjps) {
+TEST_P(RowKernelValues, LogSoftmaxAndVjps) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         const Kernels<T>& k = kernels<T>();
@@ -422,7 +406,7 @@ TEST_P(KernelValues, LogSoftmaxAndVjps) {
 
 // tanh and its derivative keep relative accuracy, at small arguments and where tanh is near 1: expm1 or exp within an
 // ulp or so, a division before it whose half ulp the exponential multiplies by its argument, and four more roundings.
-TEST_P(KernelValues, Softcap) {
+TEST_P(RowKernelValues, Softcap) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         const Kernels<T>& k = kernels<T>();
@@ -455,7 +439,7 @@ TEST_P(KernelValues, Softcap) {
     check(double{});
 }
 
-TEST_P(KernelValues, CarefulKernelsOnInfiniteAndHugeRows) {
+TEST_P(RowKernelValues, CarefulKernelsOnInfiniteAndHugeRows) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         const Kernels<T>& k = kernels<T>();
@@ -471,103 +455,6 @@ TEST_P(KernelValues, CarefulKernelsOnInfiniteAndHugeRows) {
         EXPECT_TRUE(std::isnan(k.careful_max(with_nan.data(), 3, no_index)));
         EXPECT_EQ(k.careful_max(with_nan.data(), 3, 1), infinity<double>);
         EXPECT_EQ(k.careful_max(with_nan.data(), 0, no_index), -infinity<double>);
-    };
-    check(float{});
-    check(double{});
-}
-
-// -------------------------------------------------------------------------------------------- binary cross-entropy
-
-Exact softplus(Exact x) { return std::max(x, Exact(0)) + std::log1p(std::exp(-std::fabs(x))); }
-Exact sigmoid(Exact x) { return 1 / (1 + std::exp(-x)); }
-
-// exp and log1p within an ulp, two products and two sums of one sign: 3 eps of the loss; the gradient has an exponential,
-// a sum, a product and a division: 3 eps, relative for hard targets. A soft target's gradient is a difference.
-TEST_P(KernelValues, BinaryCrossEntropy) {
-    const auto check = [&](auto zero) {
-        using T = decltype(zero);
-        Random random(12);
-        const std::size_t n = 3001;
-        std::vector<T> x(n), t(n), weight(n), positive_weight(n), loss(n), grad(n);
-        fill_each(x, [&](std::size_t i) { return i % 2 ? random.uniform(-80, 80) : 3 * random.normal(); });
-        fill_each(t,
-                  [&](std::size_t i) { return i % 4 == 0 ? random.uniform(0, 1) : static_cast<double>(i % 4 == 1); });
-        fill_each(weight, [&](std::size_t) { return random.uniform(-1, 2); });
-        fill_each(positive_weight, [&](std::size_t) { return random.uniform(0.5, 20); });
-        for (bool weighted : {false, true}) {
-            BceBlock<T> block{};
-            block.logits = x.data();
-            block.target = t.data();
-            block.weight = weighted ? weight.data() : nullptr;
-            block.pos_weight = weighted ? positive_weight.data() : nullptr;
-            block.upstream = weighted ? weight.data() : nullptr;
-            block.loss = loss.data();
-            block.grad = grad.data();
-            block.grad_factor = T(0.5);
-            const double total = kernels<T>().bce(block, n);
-            Exact sum = 0, all = 0;
-            for (std::size_t i = 0; i < n; ++i) {
-                const Exact w = weighted ? weight[i] : T(1);
-                const Exact positive = static_cast<Exact>(t[i]) * (weighted ? positive_weight[i] : T(1));
-                const Exact negative = 1 - static_cast<Exact>(t[i]);
-                const Exact expected = w * (positive * softplus(-x[i]) + negative * softplus(x[i]));
-                const Exact up = negative * sigmoid(x[i]);
-                const Exact down = positive * sigmoid(-static_cast<Exact>(x[i]));
-                const Exact factor = Exact(0.5) * w * (weighted ? weight[i] : T(1));
-                SCOPED_TRACE("x " + std::to_string(x[i]) + ", t " + std::to_string(t[i]));
-                expect_within(loss[i], expected, 4 * eps<T> * std::fabs(expected));
-                expect_within(grad[i], factor * (up - down), 4 * eps<T> * std::fabs(factor) * (up + down));
-                sum += expected;
-                all += std::fabs(expected);
-                if (HasFailure())
-                    return;
-            }
-            expect_within(total, sum, (sizeof(T) == 4 ? 10 : 20) * eps<T> * all);
-        }
-    };
-    check(float{});
-    check(double{});
-}
-
-// (1 - p_t)^gamma is exp of gamma times a logarithm kept in two parts: gamma scales a relative error of about an ulp,
-// twice that for soft float64 targets, whose 1 - p_t is itself a sum.
-TEST_P(KernelValues, Focal) {
-    const auto check = [&](auto zero) {
-        using T = decltype(zero);
-        Random random(21);
-        const std::size_t n = 2001;
-        std::vector<T> x(n), t(n), loss(n), grad(n);
-        fill_each(x, [&](std::size_t i) { return i % 2 ? random.uniform(-30, 30) : 2 * random.normal(); });
-        fill_each(t,
-                  [&](std::size_t i) { return i % 4 == 0 ? random.uniform(0, 1) : static_cast<double>(i % 4 == 1); });
-        for (double gamma : {0.0, 0.5, 2.0}) {
-            const FocalParameters parameters{0.25, 0.75, gamma};
-            BceBlock<T> block{};
-            block.logits = x.data();
-            block.target = t.data();
-            block.loss = loss.data();
-            block.grad = grad.data();
-            block.grad_factor = T(1);
-            const double total = kernels<T>().focal(block, parameters, n);
-            Exact sum = 0;
-            for (std::size_t i = 0; i < n && !HasFailure(); ++i) {
-                const Exact target = t[i];
-                const Exact p = sigmoid(x[i]), q = sigmoid(-static_cast<Exact>(x[i]));
-                const Exact missed = (1 - target) * p + target * q;
-                const Exact entropy = target * softplus(-x[i]) + (1 - target) * softplus(x[i]);
-                const Exact factor = (target / 4 + (1 - target) * 3 / 4) * std::pow(missed, static_cast<Exact>(gamma));
-                const Exact second = gamma * (2 * target - 1) * entropy * p * q / missed;
-                const Exact pull = (1 - target) * p - target * q;
-                const Exact size = (1 - target) * p + target * q + std::fabs(second);
-                const Exact tolerance = (8 + 6 * gamma) * eps<T>;
-                SCOPED_TRACE("x " + std::to_string(x[i]) + ", t " + std::to_string(t[i]) + ", gamma " +
-                             std::to_string(gamma));
-                expect_within(loss[i], factor * entropy, tolerance * factor * entropy);
-                expect_within(grad[i], factor * (pull - second), tolerance * factor * size);
-                sum += factor * entropy;
-            }
-            expect_within(total, sum, (sizeof(T) == 4 ? 20 : 40) * eps<T> * sum);
-        }
     };
     check(float{});
     check(double{});

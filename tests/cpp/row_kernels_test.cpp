@@ -1,4 +1,4 @@
-// Every kernel of every instruction set gives the bits that the scalar one gives, writes where it should and nowhere
+// Every kernel on rows, of every instruction set, gives the bits that the scalar one gives, writes where it should and nowhere
 // else, and does not depend on alignment or on how its output is stored.
 #include <gtest/gtest.h>
 
@@ -7,56 +7,14 @@
 #include <string>
 #include <vector>
 
-#include "kernel_corpus.hpp"
+#include "kernel_fixture.hpp"
 
 namespace logitloss::detail {
 namespace {
 
-/// The kernels under test beside the oracle.
-class KernelEquality : public testing::TestWithParam<NamedTable> {
-protected:
-    template <class T>
-    const Kernels<T>& kernels() const {
-        return GetParam().table->of<T>();
-    }
-    template <class T>
-    static const Kernels<T>& oracle() {
-        return kernels_named("scalar")->of<T>();
-    }
-
-    /// Asserts that run(kernels) has the same outcome under the oracle and under the table in question.
-    template <class T, class Run>
-    void expect_equal(const std::string& what, Run run) const {
-        const Outcome expected = run(oracle<T>());
-        const Outcome got = run(kernels<T>());
-        ASSERT_TRUE(got == expected) << what << ": scalar and " << GetParam().name << " differ at "
-                                     << expected.first_difference(got);
-    }
-};
-INSTANTIATE_TEST_SUITE_P(Isa, KernelEquality, testing::ValuesIn(tables_that_run_here()),
+class RowKernels : public KernelTest {};
+INSTANTIATE_TEST_SUITE_P(Isa, RowKernels, testing::ValuesIn(tables_that_run_here()),
                          [](const auto& info) { return table_name(info.param); });
-
-/// Calls check(description, row) over `kinds` x row_sizes(), stopping at the first failure.
-template <class T, class Check>
-void over_rows(const std::vector<RowKind<T>>& kinds, Check check) {
-    Random random(20240607);
-    for (const RowKind<T>& kind : kinds)
-        for (std::size_t n : row_sizes()) {
-            std::vector<T> row(n);
-            kind.fill(random, row);
-            check(std::string(kind.name) + ", " + std::to_string(n), row, random);
-            if (testing::Test::HasFatalFailure())
-                return;
-        }
-}
-
-/// Normal numbers, one in seven 0: weights, cotangents.
-template <class T>
-std::vector<T> mixed_weights(Random& random, std::size_t n) {
-    std::vector<T> weights(n);
-    fill_each(weights, [&](std::size_t) { return random.below(7) == 0 ? 0.0 : random.normal(); });
-    return weights;
-}
 
 // ------------------------------------------------------------------------------------------------ sums over a block
 
@@ -84,22 +42,22 @@ Outcome reduce(const Kernels<T>& k, const std::vector<T>& row, const std::vector
     return outcome;
 }
 
-TEST_P(KernelEquality, Reductions) {
+TEST_P(RowKernels, Reductions) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         over_rows<T>(all_rows<T>(), [&](const std::string& what, const std::vector<T>& row, Random& random) {
             const std::vector<T> weights = mixed_weights<T>(random, row.size());
             const std::size_t excluded = row.empty() ? no_index : random.below(row.size());
             const std::size_t shift = random.below(16);
-            this->expect_equal<T>(what,
-                                  [&](const Kernels<T>& k) { return reduce<T>(k, row, weights, excluded, shift); });
+            this->expect_scalar_bits<T>(
+                what, [&](const Kernels<T>& k) { return reduce<T>(k, row, weights, excluded, shift); });
         });
     };
     check(float{});
     check(double{});
 }
 
-TEST_P(KernelEquality, CarefulSums) {
+TEST_P(RowKernels, CarefulSums) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         Random random(3);
@@ -109,7 +67,7 @@ TEST_P(KernelEquality, CarefulSums) {
                 kind.fill(random, row);
                 const std::size_t excluded = n == 0 ? no_index : random.below(n);
                 const double reference = kernels<T>().careful_max(row.data(), n, no_index);
-                this->expect_equal<T>(kind.name, [&](const Kernels<T>& k) {
+                this->expect_scalar_bits<T>(kind.name, [&](const Kernels<T>& k) {
                     Outcome outcome;
                     outcome.add(k.careful_sum(row.data(), n, no_index, reference));
                     outcome.add(k.careful_sum(row.data(), n, excluded, reference));
@@ -123,7 +81,7 @@ TEST_P(KernelEquality, CarefulSums) {
     check(double{});
 }
 
-TEST_P(KernelEquality, AlignmentDoesNotMatter) {
+TEST_P(RowKernels, AlignmentDoesNotMatter) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         Random random(4);
@@ -141,7 +99,7 @@ TEST_P(KernelEquality, AlignmentDoesNotMatter) {
 }
 
 // Taking a class out of a row is the same as never having seen it, at every position.
-TEST_P(KernelEquality, ExclusionIsAMaskedClass) {
+TEST_P(RowKernels, ExclusionIsAMaskedClass) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         Random random(5);
@@ -176,7 +134,7 @@ TEST_P(KernelEquality, ExclusionIsAMaskedClass) {
     check(double{});
 }
 
-TEST_P(KernelEquality, FindGivesTheFirst) {
+TEST_P(RowKernels, FindGivesTheFirst) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         const Kernels<T>& k = kernels<T>();
@@ -224,7 +182,7 @@ std::vector<T> write(const Kernels<T>& k, const std::vector<T>& row, const RowSc
     return out.values();
 }
 
-TEST_P(KernelEquality, ScaledExponentials) {
+TEST_P(RowKernels, ScaledExponentials) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         over_rows<T>(all_rows<T>(), [&](const std::string& what, const std::vector<T>& row, Random& random) {
@@ -232,14 +190,14 @@ TEST_P(KernelEquality, ScaledExponentials) {
             const std::vector<T> weights = mixed_weights<T>(random, n);
             const Placed<T> q(weights, random.below(16));
             RowScale<T> scale;
-            if (!scale_of<T>(oracle<T>(), row, T(-0.125), &scale))
+            if (!scale_of<T>(scalar<T>(), row, T(-0.125), &scale))
                 return;
             const std::size_t shift = random.below(16);
             RowScale<T> plain = scale;
             plain.linear = T(0);
             for (int terms = 0; terms < 3; ++terms)
                 for (StoreMode mode : {StoreMode::cached, StoreMode::in_place, StoreMode::streaming})
-                    this->expect_equal<T>(what, [&](const Kernels<T>& k) {
+                    this->expect_scalar_bits<T>(what, [&](const Kernels<T>& k) {
                         const Patch<T> patch = terms == 1 || n == 0 ? Patch<T>{} : Patch<T>{n / 3, T(-0.75)};
                         bool intact = false;
                         Outcome outcome;
@@ -255,16 +213,16 @@ TEST_P(KernelEquality, ScaledExponentials) {
 }
 
 // Keeping the exponentials changes no bit of the state, and writing from them none of what is written.
-TEST_P(KernelEquality, KeptExponentials) {
+TEST_P(RowKernels, KeptExponentials) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         over_rows<T>(all_rows<T>(), [&](const std::string& what, const std::vector<T>& row, Random& random) {
             const std::size_t n = row.size();
             const std::size_t excluded = n == 0 ? no_index : random.below(n);
             RowScale<T> scale;
-            if (!scale_of<T>(oracle<T>(), row, T(-0.125), &scale))
+            if (!scale_of<T>(scalar<T>(), row, T(-0.125), &scale))
                 return;
-            this->expect_equal<T>(what, [&](const Kernels<T>& k) {
+            this->expect_scalar_bits<T>(what, [&](const Kernels<T>& k) {
                 Outcome outcome;
                 for (std::size_t out : {excluded, no_index}) {
                     Guarded<T> kept(padded_length<T>(n));
@@ -300,7 +258,7 @@ TEST_P(KernelEquality, KeptExponentials) {
     check(double{});
 }
 
-TEST_P(KernelEquality, StoreModesAndPatchesAgree) {
+TEST_P(RowKernels, StoreModesAndPatchesAgree) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         const Kernels<T>& k = kernels<T>();
@@ -334,7 +292,7 @@ TEST_P(KernelEquality, StoreModesAndPatchesAgree) {
     check(double{});
 }
 
-TEST_P(KernelEquality, CarefulWrites) {
+TEST_P(RowKernels, CarefulWrites) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         Random random(8);
@@ -343,9 +301,9 @@ TEST_P(KernelEquality, CarefulWrites) {
                 std::vector<T> row(n);
                 kind.fill(random, row);
                 const std::vector<T> q = mixed_weights<T>(random, n);
-                const double reference = oracle<T>().careful_max(row.data(), n, no_index);
+                const double reference = scalar<T>().careful_max(row.data(), n, no_index);
                 for (double linear : {0.0, 0.5})
-                    this->expect_equal<T>(kind.name, [&](const Kernels<T>& k) {
+                    this->expect_scalar_bits<T>(kind.name, [&](const Kernels<T>& k) {
                         Guarded<T> out(n, n % 16);
                         Outcome outcome;
                         k.careful_write(row.data(), n, reference, 0.3, linear, nullptr, {n / 2, T(9)}, out.data());
@@ -400,13 +358,13 @@ Outcome write_softmax_family(const Kernels<T>& k, const std::vector<T>& row, con
     return outcome;
 }
 
-TEST_P(KernelEquality, SoftmaxFamily) {
+TEST_P(RowKernels, SoftmaxFamily) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         over_rows<T>(all_rows<T>(), [&](const std::string& what, const std::vector<T>& row, Random& random) {
             const std::vector<T> cotangent = mixed_weights<T>(random, row.size());
             const std::size_t shift = random.below(16);
-            this->expect_equal<T>(
+            this->expect_scalar_bits<T>(
                 what, [&](const Kernels<T>& k) { return write_softmax_family<T>(k, row, cotangent, shift); });
         });
     };
@@ -414,7 +372,7 @@ TEST_P(KernelEquality, SoftmaxFamily) {
     check(double{});
 }
 
-TEST_P(KernelEquality, Softcap) {
+TEST_P(RowKernels, Softcap) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         over_rows<T>(all_rows<T>(), [&](const std::string& what, const std::vector<T>& row, Random& random) {
@@ -422,7 +380,7 @@ TEST_P(KernelEquality, Softcap) {
             const std::vector<T> gradient = mixed_weights<T>(random, n);
             const std::size_t shift = random.below(16);
             const T cap = static_cast<T>(random.below(2) ? 30.0 : random.uniform(0.1, 100));
-            this->expect_equal<T>(what, [&](const Kernels<T>& k) {
+            this->expect_scalar_bits<T>(what, [&](const Kernels<T>& k) {
                 const Placed<T> x(row, shift);
                 Guarded<T> fresh(n, shift);
                 Guarded<T> over_x(row, shift);
@@ -436,77 +394,6 @@ TEST_P(KernelEquality, Softcap) {
                 outcome.add(over_x.values());
                 outcome.add(pulled.values());
                 return outcome;
-            });
-        });
-    };
-    check(float{});
-    check(double{});
-}
-
-// -------------------------------------------------------------------------------------------- binary cross-entropy
-
-/// Which of the arrays that may be missing are there.
-struct BceParts {
-    bool weight, pos_weight, upstream, loss, grad, in_place;
-    double smoothing = 0.0;
-    const FocalParameters* focal = nullptr;  ///< the focal loss instead
-};
-
-template <class T>
-Outcome binary_cross_entropy(const Kernels<T>& k, const std::vector<T>& logits, const std::vector<T>& target,
-                             const std::vector<T>& factors, const BceParts& parts, std::size_t shift) {
-    const std::size_t n = logits.size();
-    const Placed<T> x(logits, shift);
-    const Placed<T> t(target, shift / 2);
-    const Placed<T> f(factors, shift / 4);
-    Guarded<T> loss(n, shift);
-    Guarded<T> grad(logits, shift);
-    BceBlock<T> block{};
-    block.logits = parts.in_place ? grad.data() : x.data();
-    block.target = t.data();
-    block.weight = parts.weight ? f.data() : nullptr;
-    block.pos_weight = parts.pos_weight ? f.data() : nullptr;
-    block.smoothing = parts.weight ? parts.smoothing : 0.0;
-    block.upstream = parts.upstream ? f.data() : nullptr;
-    block.loss = parts.loss ? loss.data() : nullptr;
-    block.grad = parts.grad || parts.in_place ? grad.data() : nullptr;
-    block.grad_factor = T(0.7);
-    Outcome outcome;
-    outcome.add(parts.focal ? k.focal(block, *parts.focal, n) : k.bce(block, n));
-    if (parts.loss)
-        outcome.add(loss.values());
-    outcome.add(grad.values());
-    EXPECT_TRUE(loss.intact() && grad.intact());
-    return outcome;
-}
-
-TEST_P(KernelEquality, BinaryCrossEntropy) {
-    const BceParts combinations[] = {
-        {false, false, false, true, true, false},  {false, false, false, false, true, true},
-        {false, false, false, true, false, false}, {true, false, false, true, true, false},
-        {false, true, false, true, true, false},   {false, false, true, true, true, true},
-        {true, true, true, false, true, false},    {true, true, false, false, false, false},
-    };
-    const auto check = [&](auto zero) {
-        using T = decltype(zero);
-        std::size_t turn = 0;
-        over_rows<T>(all_rows<T>(), [&](const std::string& what, const std::vector<T>& row, Random& random) {
-            std::vector<T> target(row.size());
-            fill_each(target, [&](std::size_t i) {
-                return i % 3 == 0 ? 0.0 : i % 3 == 1 ? 1.0 : random.uniform(0, 1);
-            });
-            std::vector<T> factors = mixed_weights<T>(random, row.size());
-            BceParts parts = combinations[turn++ % std::size(combinations)];
-            parts.smoothing = turn % 5 < 3 ? 0.1 : 0.0;
-            const std::size_t shift = random.below(16);
-            this->expect_equal<T>(what, [&](const Kernels<T>& k) {
-                return binary_cross_entropy<T>(k, row, target, factors, parts, shift);
-            });
-            const double gammas[] = {0.0, 0.5, 2.0, 5.0};
-            const FocalParameters focal{0.25, 0.75, gammas[turn % 4]};
-            parts.focal = &focal;
-            this->expect_equal<T>("focal, " + what, [&](const Kernels<T>& k) {
-                return binary_cross_entropy<T>(k, row, target, factors, parts, shift);
             });
         });
     };
@@ -547,15 +434,16 @@ Outcome row_ends(const Kernels<T>& k, Random random) {
     return outcome;
 }
 
-TEST_P(KernelEquality, RowEnds) {
+TEST_P(RowKernels, RowEnds) {
     for (std::uint64_t seed = 0; seed < 500 && !HasFatalFailure(); ++seed) {
-        expect_equal<float>("float32", [&](const Kernels<float>& k) { return row_ends<float>(k, Random(seed)); });
-        expect_equal<double>("float64", [&](const Kernels<double>& k) { return row_ends<double>(k, Random(seed)); });
+        expect_scalar_bits<float>("float32", [&](const Kernels<float>& k) { return row_ends<float>(k, Random(seed)); });
+        expect_scalar_bits<double>("float64",
+                                   [&](const Kernels<double>& k) { return row_ends<double>(k, Random(seed)); });
     }
 }
 
 // Outputs of canonical_nan are compared as they are, since all NaNs are one to Outcome.
-TEST_P(KernelEquality, CanonicalNan) {
+TEST_P(RowKernels, CanonicalNan) {
     const auto check = [&](auto zero, auto word) {
         using T = decltype(zero);
         using Word = decltype(word);
@@ -584,40 +472,6 @@ TEST_P(KernelEquality, CanonicalNan) {
                 ASSERT_EQ(got, i % 4 < 2 ? canonical : words[i]) << i << " of " << n;
             }
         }
-    };
-    check(float{}, std::uint32_t{});
-    check(double{}, std::uint64_t{});
-}
-
-// ----------------------------------------------------------------------------------------------- elementary functions
-
-TEST_P(KernelEquality, ElementaryFunctions) {
-    const auto check = [&](auto zero, auto word) {
-        using T = decltype(zero);
-        using Word = decltype(word);
-        constexpr std::size_t n = 100003;
-        Random random(11);
-        std::vector<T> x(n);
-        // Any bits at all, and numbers of ordinary size.
-        for (std::size_t i = 0; i < n; ++i) {
-            const Word bits = static_cast<Word>(random.below(~std::size_t(0)));
-            std::memcpy(&x[i], &bits, sizeof bits);
-            if (i % 2 != 0)
-                x[i] = static_cast<T>(random.uniform(-110, 110));
-        }
-        using Function = void (*)(const T*, std::size_t, T*);
-        for (Function Kernels<T>::* function : {&Kernels<T>::exp, &Kernels<T>::log, &Kernels<T>::log1p})
-            this->expect_equal<T>("elementary", [&](const Kernels<T>& k) {
-                Guarded<T> fresh(n, 3);
-                Guarded<T> in_place(x, 1);
-                (k.*function)(x.data(), n, fresh.data());
-                (k.*function)(in_place.data(), n, in_place.data());
-                EXPECT_TRUE(fresh.intact() && in_place.intact());
-                Outcome outcome;
-                outcome.add(fresh.values());
-                outcome.add(in_place.values());
-                return outcome;
-            });
     };
     check(float{}, std::uint32_t{});
     check(double{}, std::uint64_t{});
