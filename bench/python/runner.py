@@ -62,3 +62,14 @@ class Runner:
         for _ in repeat(None, self.repeats):
             call()
         return (time.perf_counter() - start) / self.repeats
+
+
+def interleave(contestants: dict, rounds: int) -> dict[str, list[float]]:
+    """One sample of each per round; every round starts with another, so that nobody always follows the same one."""
+    names = list(contestants)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds if names else 0):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            times[name].append(contestants[name].sample())
+    return times

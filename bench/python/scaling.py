@@ -21,9 +21,8 @@ from statistics import median
 import environment
 import numpy as np
 from contestants import logitloss as contestant
-from measure import interleave
 from run import available_cpus
-from runner import Runner
+from runner import Runner, interleave
 from tqdm import tqdm
 
 import logitloss as ll
