@@ -26,6 +26,11 @@ def floor(dtype: Any) -> float:
     return 8 * float(np.finfo(dtype).tiny)
 
 
+def ends_and_borders(size: int) -> list[int]:
+    """Where in a row to put something special: its ends, its middle and both sides of a block's border."""
+    return sorted({at % size for at in (0, size // 2, -1, 4095, 4096)})
+
+
 def ulps(got: Any, exact: Any) -> np.ndarray:
     """|got - exact| in units of the spacing of got's dtype at `exact`."""
     got = np.asarray(got)

@@ -1,4 +1,5 @@
-"""Infinities and NaNs: what each function promises of masked classes, overflowed logits and poisoned rows.
+"""Infinities and NaNs in rows: what softmaxes and cross-entropy promise of masked classes,
+overflowed logits and poisoned rows.
 
 Every rule is tried on few and on many classes, at the ends of the row and around its blocks, along both a contiguous
 and a strided class axis; and the rows beside the special one must keep their bits.
@@ -7,8 +8,16 @@ and a strided class axis; and the rows beside the special one must keep their bi
 import numpy as np
 import pytest
 import reference
-from checks import DTYPES, GRADIENT_TOLERANCE, LOSS_TOLERANCE, arithmetic_for, assert_same_bits, assert_within, floor
-from losses import LOSSES
+from checks import (
+    DTYPES,
+    GRADIENT_TOLERANCE,
+    LOSS_TOLERANCE,
+    arithmetic_for,
+    assert_same_bits,
+    assert_within,
+    ends_and_borders,
+    floor,
+)
 
 import logitloss as ll
 
@@ -25,11 +34,6 @@ every_axis = pytest.mark.parametrize("axis", [-1, 0])
 def _no_floating_point_warnings():
     with np.errstate(all="raise"):
         yield
-
-
-def columns(classes):
-    """Where in a row to put something special: its ends, its middle and both sides of a block's border."""
-    return sorted({c % classes for c in (0, classes // 2, -1, 4095, 4096)})
 
 
 def clean_rows(rng, classes, dtype):
@@ -71,7 +75,7 @@ def assert_others_keep_their_bits(function, axis, clean, special, *arrays, **opt
 @every_dtype
 @every_size
 def test_a_masked_class_has_probability_0_and_gradient_0(classes, dtype, axis, rng):
-    for column in columns(classes):
+    for column in ends_and_borders(classes):
         logits = special_rows(rng, classes, dtype, -INF, column)
         target = np.full(ROWS, (column + 1) % classes)
         without = np.delete(logits[SPECIAL], column)
@@ -89,7 +93,7 @@ def test_a_masked_class_has_probability_0_and_gradient_0(classes, dtype, axis, r
 @every_dtype
 @every_size
 def test_the_mask_holds_with_soft_targets_that_are_0_there(classes, dtype, rng):
-    for column in columns(classes):
+    for column in ends_and_borders(classes):
         logits = special_rows(rng, classes, dtype, -INF, column)
         target = rng.random(logits.shape).astype(dtype)
         target[SPECIAL, column] = 0
@@ -107,7 +111,7 @@ def test_the_mask_holds_with_soft_targets_that_are_0_there(classes, dtype, rng):
     "options", [{"softcap": 5.0}, {"scale": 2.5}, {"margin": 0.5, "scale": 2.0}, {"z_loss": 0.1}], ids=str
 )
 def test_the_mask_survives(options, classes, dtype, rng):
-    for column in columns(classes):
+    for column in ends_and_borders(classes):
         logits = special_rows(rng, classes, dtype, -INF, column)
         target = np.full(ROWS, (column + 1) % classes)
         want = reference.cross_entropy(logits, target, reduction="none", arithmetic=arithmetic_for(dtype), **options)
@@ -120,7 +124,7 @@ def test_the_mask_survives(options, classes, dtype, rng):
 @every_dtype
 @every_size
 def test_a_target_at_a_masked_class_costs_infinity_and_pulls_as_usual(classes, dtype, rng):
-    for column in columns(classes):
+    for column in ends_and_borders(classes):
         logits = special_rows(rng, classes, dtype, -INF, column)
         labels = np.full(ROWS, column)
         p = reference.softmax(logits[SPECIAL])
@@ -152,7 +156,7 @@ def test_smoothing_still_puts_its_share_on_a_masked_class(classes, dtype, rng):
 @every_size
 @pytest.mark.parametrize("options", [{"softcap": 5.0}, {"softcap": 5.0, "margin": 0.5, "scale": 2.0}], ids=str)
 def test_a_masked_target_under_a_softcap(options, classes, dtype, rng):
-    for column in columns(classes):
+    for column in ends_and_borders(classes):
         logits = special_rows(rng, classes, dtype, -INF, column)
         loss, grad = cross_entropy_none(logits, np.full(ROWS, column), -1, **options)
         assert loss[SPECIAL] == INF
@@ -173,7 +177,7 @@ def test_a_masked_target_under_a_softcap(options, classes, dtype, rng):
 @every_size
 @pytest.mark.parametrize("cap", [5.0, 1e29, 2e38])
 def test_a_softcap_caps_plus_infinity(cap, classes, dtype, rng):
-    for column in columns(classes):
+    for column in ends_and_borders(classes):
         logits = special_rows(rng, classes, dtype, INF, column)
         capped = logits.copy()
         capped[SPECIAL, column] = 3e38  # of which the cap is the same
@@ -286,7 +290,7 @@ def test_masked_blocks_beside_normal_ones_change_nothing(dtype, rng):
 def test_plus_infinity(how_many, classes, dtype, axis, rng):
     if how_many == classes:
         pytest.skip("no finite class would be left to be the target")
-    for column in columns(classes):
+    for column in ends_and_borders(classes):
         clean = clean_rows(rng, classes, dtype)
         logits = clean.copy()
         logits[SPECIAL, column] = logits[SPECIAL, (column + how_many - 1) % classes] = INF
@@ -309,7 +313,7 @@ def test_plus_infinity(how_many, classes, dtype, axis, rng):
 @every_dtype
 @every_size
 def test_log_softmax_beside_plus_infinity_is_minus_infinity(classes, dtype, rng):
-    for column in columns(classes):
+    for column in ends_and_borders(classes):
         got = ll.log_softmax(special_rows(rng, classes, dtype, INF, column), axis=-1)[SPECIAL]
         assert np.isnan(got[column])
         assert np.all(np.delete(got, column) == -INF)
@@ -318,7 +322,7 @@ def test_log_softmax_beside_plus_infinity_is_minus_infinity(classes, dtype, rng)
 @every_dtype
 @every_size
 def test_plus_infinity_with_probability_targets(classes, dtype, rng):
-    for column in columns(classes):
+    for column in ends_and_borders(classes):
         logits = special_rows(rng, classes, dtype, INF, column)
         for at, want in (((column + 1) % classes, INF), (column, NAN)):
             target = np.zeros(logits.shape, np.float32)
@@ -335,7 +339,7 @@ def test_plus_infinity_with_probability_targets(classes, dtype, rng):
 @every_dtype
 @every_size
 def test_a_nan_poisons_its_row_and_no_other(classes, dtype, axis, rng):
-    for column in columns(classes):
+    for column in ends_and_borders(classes):
         clean = clean_rows(rng, classes, dtype)
         logits = clean.copy()
         logits[SPECIAL, column] = NAN
@@ -359,7 +363,7 @@ def test_a_nan_poisons_its_row_and_no_other(classes, dtype, axis, rng):
 @every_size
 @pytest.mark.parametrize("company", [-INF, INF, -1e9, 1e30], ids=str)
 def test_a_nan_wins_over_whatever_else_its_row_holds(company, classes, dtype, rng):
-    for column in columns(classes):
+    for column in ends_and_borders(classes):
         logits = np.full((ROWS, classes), company, dtype)
         logits[:, column] = NAN
         target = np.full(ROWS, (column + 1) % classes)
@@ -467,7 +471,7 @@ def test_one_class_costs_exactly_0(dtype):
 @every_dtype
 @every_size
 def test_products_give_0_at_masked_classes_whatever_comes_from_above(classes, dtype, rng):
-    for column in columns(classes):
+    for column in ends_and_borders(classes):
         logits = special_rows(rng, classes, dtype, -INF, column)
         dy = rng.standard_normal(logits.shape).astype(dtype)
         y, log_y = ll.softmax(logits, axis=-1), ll.log_softmax(logits, axis=-1)
@@ -480,116 +484,3 @@ def test_products_give_0_at_masked_classes_whatever_comes_from_above(classes, dt
         got = ll.log_softmax_vjp(log_y, dy)
         assert got[SPECIAL, column] == 0
         assert np.isfinite(got).all()
-
-
-# --------------------------------------------------------------------------------------------- binary cross-entropy
-
-
-BCE_LIMITS = [  # logit, target, loss, gradient
-    (INF, 1, 0, 0),
-    (INF, 0, INF, 1),
-    (INF, 0.25, INF, 0.75),
-    (-INF, 0, 0, 0),
-    (-INF, 1, INF, -1),
-    (-INF, 0.25, INF, -0.25),
-    (NAN, 0, NAN, NAN),
-    (NAN, 1, NAN, NAN),
-    (NAN, 0.5, NAN, NAN),
-]
-
-
-@every_dtype
-@pytest.mark.parametrize(("logit", "target", "want_loss", "want_grad"), BCE_LIMITS)
-@pytest.mark.parametrize("size", [1, 7, 8, 17, 64, 129, 5000])
-def test_bce_at_infinity(size, logit, target, want_loss, want_grad, dtype, rng):
-    for at in columns(size):
-        logits, targets = rng.standard_normal(size).astype(dtype), np.full(size, target, np.float32)
-        want = ll.bce_with_logits_value_and_grad(logits, targets, reduction="none")
-        logits[at] = logit
-        loss, grad = ll.bce_with_logits_value_and_grad(logits, targets, reduction="none")
-        np.testing.assert_equal(loss[at], np.dtype(dtype).type(want_loss))
-        np.testing.assert_equal(grad[at], np.dtype(dtype).type(want_grad))
-        others = np.arange(size) != at
-        assert_same_bits(loss[others], want[0][others])
-        assert_same_bits(grad[others], want[1][others])
-
-
-@every_dtype
-@pytest.mark.parametrize("logit", [INF, -INF])
-@pytest.mark.parametrize("target", [0.0, 1.0, 0.5])
-@pytest.mark.parametrize("options", [{"weight": 0.0}, {"weight": 2.0, "pos_weight": 0.0}, {"pos_weight": 3.0}], ids=str)
-def test_a_factor_of_0_makes_its_term_0(options, target, logit, dtype):
-    logits, targets = np.full(9, logit, dtype), np.full(9, target)
-    want = reference.bce_with_logits(logits, targets, reduction="none", **options)
-    loss, grad = ll.bce_with_logits_value_and_grad(logits, targets, reduction="none", **options)
-    assert not np.isnan(loss).any()
-    assert_within(loss, want.loss, 1e-6)
-    assert_within(grad, want.grad, 1e-6)
-
-
-@every_dtype
-@pytest.mark.parametrize("function", [ll.bce_with_logits_value_and_grad, ll.sigmoid_focal_loss_value_and_grad])
-@pytest.mark.parametrize("reduction", ["none", "sum"])
-@pytest.mark.parametrize("options", [{}, {"weight": np.ones(9)}], ids=["plain", "weight"])
-def test_a_factor_of_0_of_the_gradient_makes_it_0(options, reduction, function, dtype):
-    # exp(-800) is 0: so are these gradients, whatever comes from above. The others follow the product.
-    logits = np.array([INF, -INF, 800, -800, INF, -INF, 2, -3, NAN], dtype)
-    target = np.array([1, 0, 1, 0, 0, 1, 1, 0, 1], np.uint8)
-    zero = np.arange(9) < 4
-    sign = np.where(target, -1.0, 1.0)
-    for upstream, want in ((INF, INF * sign), (-INF, -INF * sign), (NAN, np.full(9, NAN)), (0.0, np.zeros(9))):
-        for given in (upstream, np.full(9, upstream)):
-            if reduction == "sum" and np.ndim(given):
-                continue
-            _, grad = function(logits, target, reduction=reduction, upstream=given, **options)
-            assert np.all(grad[zero] == 0)
-            np.testing.assert_array_equal(grad[4:8], want[4:8].astype(dtype))
-            np.testing.assert_array_equal(grad[8], 0 if upstream == 0 else NAN)
-
-
-@every_dtype
-@pytest.mark.parametrize("garbage", [NAN, INF, -INF])
-def test_ignored_elements_are_not_read(garbage, dtype, rng):
-    logits, target = rng.standard_normal(40).astype(dtype), rng.integers(0, 2, 40).astype(np.int8)
-    target[::7] = -1
-    poisoned = np.where(target == -1, dtype(garbage), logits)
-    for reduction in ("none", "sum", "mean"):
-        got = ll.bce_with_logits_value_and_grad(poisoned, target, ignore_value=-1, reduction=reduction)
-        want = ll.bce_with_logits_value_and_grad(logits, target, ignore_value=-1, reduction=reduction)
-        assert_same_bits(got[0], want[0])
-        assert_same_bits(got[1], want[1])
-        assert np.all(got[1][target == -1] == 0)
-
-
-@every_dtype
-def test_a_bce_mean_over_nothing(dtype):
-    empty = np.empty((0, 3), dtype)
-    loss, grad = ll.bce_with_logits_value_and_grad(empty, empty)
-    assert np.isnan(loss)
-    assert grad.shape == (0, 3)
-    assert ll.bce_with_logits(empty, empty, reduction="sum") == 0
-
-
-FOCAL_LIMITS = [(INF, 1, 0, 0), (INF, 0, INF, 0.75), (-INF, 0, 0, 0), (-INF, 1, INF, -0.25), (NAN, 1, NAN, NAN)]
-
-
-@every_dtype
-@pytest.mark.parametrize(("logit", "target", "want_loss", "want_grad"), FOCAL_LIMITS)
-def test_focal_loss_at_infinity(logit, target, want_loss, want_grad, dtype):
-    logits, targets = np.full(9, logit, dtype), np.full(9, target, np.uint8)
-    loss, grad = ll.sigmoid_focal_loss_value_and_grad(logits, targets, reduction="none")
-    np.testing.assert_equal(loss, np.full(9, want_loss, dtype))
-    np.testing.assert_equal(grad, np.full(9, want_grad, dtype))
-
-
-# ---------------------------------------------------------------------------------------------------- all the losses
-
-
-@pytest.mark.parametrize("loss", LOSSES, ids=str)
-@every_dtype
-def test_no_loss_raises_floating_point_warnings(loss, dtype, rng):
-    for spread in (1, 60, 1e4, 1e30):
-        given = loss.inputs(rng, (12, 40), dtype, spread)
-        if not loss.refuses_others:
-            given.logits[0, 3], given.logits[1, 3], given.logits[2, 3] = INF, -INF, NAN
-        loss.value_and_grad(given.logits, *given.targets, **given.options)
