@@ -82,10 +82,10 @@ private:
     std::uint64_t state_;
 };
 
-/// Logits of a floating dtype (bfloat16 ones rounded towards 0).
-inline Array random_logits(DType dtype, std::vector<std::ptrdiff_t> shape) {
+/// Logits of a floating dtype (bfloat16 ones rounded towards 0). Another `seed`, others.
+inline Array random_logits(DType dtype, std::vector<std::ptrdiff_t> shape, std::uint64_t seed = 0) {
     Array array(dtype, std::move(shape));
-    Random random(array.size());
+    Random random(array.size() + seed);
     for (std::size_t i = 0; i < array.size(); ++i) {
         const double logit = random.logit();
         if (dtype == DType::float64) {
@@ -120,6 +120,29 @@ inline Array random_targets(DType dtype, std::ptrdiff_t size) {
             array.as<std::uint8_t>()[i] = target;
         else
             array.as<float>()[i] = target;
+    }
+    return array;
+}
+
+/// Numbers between 0 and 1, float32.
+inline Array random_fractions(std::ptrdiff_t size) {
+    Array array(DType::float32, {size});
+    Random random(static_cast<std::uint64_t>(size));
+    for (std::size_t i = 0; i < array.size(); ++i)
+        array.as<float>()[i] = (static_cast<float>(random.below(1 << 20)) + 0.5f) / float(1 << 20);
+    return array;
+}
+
+/// Rows that sum to 1, float32. Another `seed`, others.
+inline Array random_probabilities(std::ptrdiff_t rows, std::ptrdiff_t classes, std::uint64_t seed) {
+    Array array(DType::float32, {rows, classes});
+    Random random(array.size() + seed);
+    for (float *row = array.as<float>(), *end = row + array.size(); row != end; row += classes) {
+        double total = 0;
+        for (std::ptrdiff_t j = 0; j < classes; ++j)
+            total += row[j] = static_cast<float>(1 + random.below(1000));
+        for (std::ptrdiff_t j = 0; j < classes; ++j)
+            row[j] = static_cast<float>(row[j] / total);
     }
     return array;
 }

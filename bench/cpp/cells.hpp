@@ -28,6 +28,14 @@ inline std::vector<Cell> matrices() {
     };
 }
 
+struct Shape {
+    std::ptrdiff_t rows;
+    std::ptrdiff_t classes;
+};
+
+/// What computes in float64 and reads probabilities, float32: rows in turn, short ones, and the price of a call.
+inline const Shape rows_of_probabilities[] = {{4096, 1000}, {1000000, 10}, {1, 10}};
+
 /// A measurement under construction: `call` runs once per iteration and moves `bytes`, on `elements` logits.
 struct Measured {
     std::function<void()> call;
@@ -42,11 +50,16 @@ void add(const std::string& name, std::function<Measured(int threads)> prepare);
 inline std::string describe(const Cell& cell) {
     return std::to_string(cell.rows) + "x" + std::to_string(cell.classes) + "/" + logitloss::name(cell.dtype);
 }
+inline std::string describe(const Shape& shape) { return describe(Cell{shape.rows, shape.classes, DType::float32}); }
 
 // One per family; called by main.
 void add_bandwidth();
 void add_log_sum_exp();
 void add_cross_entropy();
 void add_binary_cross_entropy();
+void add_probabilities();
+void add_information();
+void add_regression();
+void add_metrics();
 
 }  // namespace bench

@@ -87,6 +87,10 @@ int main(int argc, char** argv) {
         bench::add_log_sum_exp();
         bench::add_cross_entropy();
         bench::add_binary_cross_entropy();
+        bench::add_probabilities();
+        bench::add_information();
+        bench::add_regression();
+        bench::add_metrics();
     } catch (const std::exception& error) {
         std::fprintf(stderr, "logitloss_bench: %s\n", error.what());
         return 1;
