@@ -4,53 +4,52 @@
 #include <cstdlib>
 #include <numeric>
 #include <stdexcept>
-#include <utility>
 
 namespace logitloss::detail {
 
-Positions::Positions(std::vector<std::ptrdiff_t> shape) : shape_(std::move(shape)) {
+Positions::Positions(const Shape& shape) : shape_(shape) {
     for (const std::ptrdiff_t length : shape_)
         count_ *= static_cast<std::size_t>(length);
 }
 
-int Positions::add(const std::vector<std::ptrdiff_t>& strides) {
-    if (strides_.size() == Cursor::max_operands)
+int Positions::add(const Shape& strides) {
+    if (operands_ == static_cast<int>(max_operands))
         throw std::length_error("positions: more operands than a cursor walks");
-    strides_.push_back(strides);
-    return static_cast<int>(strides_.size()) - 1;
+    strides_[static_cast<std::size_t>(operands_)] = strides;
+    return operands_++;
 }
 
 bool Positions::mergeable(std::size_t outer) const {
-    return std::all_of(strides_.begin(), strides_.end(), [&](const std::vector<std::ptrdiff_t>& strides) {
-        return strides[outer] == strides[outer + 1] * shape_[outer + 1];
-    });
+    return std::all_of(strides_.begin(), strides_.begin() + operands_,
+                       [&](const Shape& strides) { return strides[outer] == strides[outer + 1] * shape_[outer + 1]; });
 }
 
 void Positions::simplify(bool reorder) {
-    std::vector<std::size_t> order;
+    std::size_t order[max_dimensions];
+    std::size_t* end = order;
     for (std::size_t axis = 0; axis < shape_.size(); ++axis)
         if (shape_[axis] != 1)
-            order.push_back(axis);
-    if (reorder && !strides_.empty())
-        std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-            return std::abs(strides_[0][a]) > std::abs(strides_[0][b]);
+            *end++ = axis;
+    if (reorder && operands_ > 0)
+        std::sort(order, end, [&](std::size_t a, std::size_t b) {
+            const std::ptrdiff_t stride_a = std::abs(strides_[0][a]);
+            const std::ptrdiff_t stride_b = std::abs(strides_[0][b]);
+            return stride_a != stride_b ? stride_a > stride_b : a < b;
         });
-    const auto permute = [&](std::vector<std::ptrdiff_t>& values) {
-        std::vector<std::ptrdiff_t> kept;
-        for (const std::size_t axis : order)
-            kept.push_back(values[axis]);
-        values = std::move(kept);
+    const auto permute = [&](Shape& values) {
+        Shape kept;
+        for (const std::size_t* axis = order; axis != end; ++axis)
+            kept.push_back(values[*axis]);
+        values = kept;
     };
     permute(shape_);
-    for (auto& strides : strides_)
-        permute(strides);
+    std::for_each(strides_.begin(), strides_.begin() + operands_, permute);
     for (std::size_t axis = shape_.size(); axis-- > 1;) {
         if (!mergeable(axis - 1))
             continue;
         shape_[axis - 1] *= shape_[axis];
-        shape_.erase(shape_.begin() + static_cast<std::ptrdiff_t>(axis));
-        for (auto& strides : strides_)
-            strides.erase(strides.begin() + static_cast<std::ptrdiff_t>(axis) - 1);
+        shape_.erase(axis);
+        std::for_each(strides_.begin(), strides_.begin() + operands_, [&](Shape& strides) { strides.erase(axis - 1); });
     }
 }
 
@@ -78,7 +77,7 @@ Positions::Cursor::Cursor(const Positions& positions, std::size_t first) : posit
         const auto length = static_cast<std::size_t>(positions.shape_[axis]);
         index_[axis] = length == 0 ? 0 : static_cast<std::ptrdiff_t>(first % length);
         first = length == 0 ? 0 : first / length;
-        for (std::size_t operand = 0; operand < positions.strides_.size(); ++operand)
+        for (std::size_t operand = 0; operand < static_cast<std::size_t>(positions.operands_); ++operand)
             offsets_[operand] += index_[axis] * positions.strides_[operand][axis];
     }
 }
@@ -87,12 +86,12 @@ void Positions::Cursor::carry() {
     const std::size_t axes = positions_->shape_.size();
     for (std::size_t axis = axes; axis-- > 0 && index_[axis] == positions_->shape_[axis];) {
         index_[axis] = 0;
-        for (std::size_t operand = 0; operand < positions_->strides_.size(); ++operand)
+        for (std::size_t operand = 0; operand < static_cast<std::size_t>(positions_->operands_); ++operand)
             offsets_[operand] -= positions_->shape_[axis] * positions_->strides_[operand][axis];
         if (axis == 0)
             return;
         ++index_[axis - 1];
-        for (std::size_t operand = 0; operand < positions_->strides_.size(); ++operand)
+        for (std::size_t operand = 0; operand < static_cast<std::size_t>(positions_->operands_); ++operand)
             offsets_[operand] += positions_->strides_[operand][axis - 1];
     }
 }
@@ -110,7 +109,7 @@ void Positions::Cursor::advance_inner(std::size_t steps) {
         return;
     const std::size_t last = positions_->shape_.size() - 1;
     index_[last] += static_cast<std::ptrdiff_t>(steps);
-    for (std::size_t operand = 0; operand < positions_->strides_.size(); ++operand)
+    for (std::size_t operand = 0; operand < static_cast<std::size_t>(positions_->operands_); ++operand)
         offsets_[operand] += static_cast<std::ptrdiff_t>(steps) * positions_->strides_[operand][last];
     carry();
 }

@@ -2,31 +2,30 @@
 // axes for elements.
 #pragma once
 
+#include <array>
 #include <cstddef>
-#include <vector>
 
-#include "logitloss/array.hpp"
+#include "layout/shape.hpp"
 
 namespace logitloss::detail {
-
-/// NumPy's limit on dimensions.
-constexpr int max_dimensions = 64;
 
 /// An index space and, per operand, the byte strides with which it is walked. Axes of length 1 are dropped and axes
 /// that every operand walks in one go are merged, so that contiguous arrays end with a single axis.
 class Positions {
 public:
+    static constexpr std::size_t max_operands = 8;
+
     /// `shape` without the axes that are not walked.
-    explicit Positions(std::vector<std::ptrdiff_t> shape);
+    explicit Positions(const Shape& shape);
 
     /// Adds an operand of the space's full shape with these strides (0 where it broadcasts) and returns its number.
-    int add(const std::vector<std::ptrdiff_t>& strides);
+    int add(const Shape& strides);
 
     /// Drops and merges axes. With `reorder` the axes are first sorted so that the first operand's strides fall.
     void simplify(bool reorder);
 
     std::size_t count() const { return count_; }
-    int operands() const { return static_cast<int>(strides_.size()); }
+    int operands() const { return operands_; }
     int axes() const { return static_cast<int>(shape_.size()); }
     /// Length and stride of the innermost axis; 1 and 0 of a single position.
     std::size_t inner_length() const { return shape_.empty() ? 1 : static_cast<std::size_t>(shape_.back()); }
@@ -41,8 +40,6 @@ public:
     /// A place in the space, and each operand's byte offset there.
     class Cursor {
     public:
-        static constexpr std::size_t max_operands = 8;
-
         Cursor(const Positions& positions, std::size_t first);
         std::ptrdiff_t offset(int operand) const { return offsets_[static_cast<std::size_t>(operand)]; }
         void advance();
@@ -63,8 +60,9 @@ private:
     bool mergeable(std::size_t outer) const;
 
     std::size_t count_ = 1;
-    std::vector<std::ptrdiff_t> shape_;
-    std::vector<std::vector<std::ptrdiff_t>> strides_;
+    int operands_ = 0;
+    Shape shape_;
+    std::array<Shape, max_operands> strides_;
 };
 
 }  // namespace logitloss::detail

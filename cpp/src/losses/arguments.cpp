@@ -63,13 +63,20 @@ Shape contiguous_strides(const ArrayView& view) {
 
 }  // namespace
 
+static const ArrayView& checked_dimensions(const char* name, const ArrayView& view) {
+    if (view.ndim < 0 || view.ndim > static_cast<int>(max_dimensions))
+        throw value_error(std::string(name) + ": got " + std::to_string(view.ndim) + " dimensions, expected at most " +
+                          std::to_string(max_dimensions));
+    return view;
+}
+
 // An array without elements need not have memory (that of an empty std::vector does not). It gets an address, so that
 // it is not taken for an argument that was not given.
 alignas(64) static const char nowhere[64] = {};
 
 Argument::Argument(const char* argument_name, const ArrayView& argument_view)
     : name(argument_name),
-      view(argument_view),
+      view(checked_dimensions(argument_name, argument_view)),
       shape(view.shape, view.shape + view.ndim),
       strides(view.strides != nullptr ? Shape(view.strides, view.strides + view.ndim) : contiguous_strides(view)) {
     view.shape = shape.data();
@@ -123,7 +130,7 @@ int normalized_axis(int axis, std::size_t ndim) {
 
 Shape without_axis(const Shape& shape, int axis) {
     Shape rest = shape;
-    rest.erase(rest.begin() + axis);
+    rest.erase(static_cast<std::size_t>(axis));
     return rest;
 }
 

@@ -7,12 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "layout/shape.hpp"
 #include "logitloss/array.hpp"
 #include "logitloss/error.hpp"
 
 namespace logitloss::detail {
-
-using Shape = std::vector<std::ptrdiff_t>;
 
 /// A view with its strides written out, under the name that messages give it.
 struct Argument {

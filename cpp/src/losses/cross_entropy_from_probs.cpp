@@ -207,7 +207,7 @@ private:
     [[noreturn]] void reject() const {
         const auto along = [&](const Shape& strides) {
             Shape all = strides;
-            all.insert(all.begin() + call_.axis, 0);
+            all.insert(static_cast<std::size_t>(call_.axis), 0);
             return all;
         };
         const Argument& weight = call_.sample_weight;

@@ -273,7 +273,9 @@ void logsumexp(const ArrayView& a, const MutableArrayView& out, const SoftmaxOpt
 
 std::vector<std::ptrdiff_t> shape_of_rows(const ArrayView& a, const SoftmaxOptions& options) {
     const detail::Argument argument("a", a);
-    return detail::without_axes(argument.shape, detail::normalized_axes(options.axes, argument.shape.size()));
+    const detail::Shape rows =
+        detail::without_axes(argument.shape, detail::normalized_axes(options.axes, argument.shape.size()));
+    return {rows.begin(), rows.end()};
 }
 
 void logsumexp_states(const ArrayView& a, LogSumExpState* states, const SoftmaxOptions& options) {
