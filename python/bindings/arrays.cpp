@@ -1,7 +1,10 @@
 #include "arrays.hpp"
 
+#include <pybind11/gil_safe_call_once.h>
+
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "logitloss/error.hpp"
 
@@ -116,32 +119,54 @@ bool accept_given(const py::object& given, const char* name) {
 
 }  // namespace
 
-Result::Result(const py::object& given, const char* name, const Shape& shape, const py::dtype& dtype)
-    : fresh(!accept_given(given, name)) {
-    array = fresh ? py::array(dtype, shape) : py::reinterpret_borrow<py::array>(given);
+py::dtype numpy_dtype(DType dtype) {
+    return dtype == DType::float64 ? py::dtype::of<double>() : py::dtype::of<float>();
 }
 
-Result::Result(const py::object& given, const char* name, const py::array& like) : fresh(!accept_given(given, name)) {
-    if (!fresh)
-        array = py::reinterpret_borrow<py::array>(given);
+py::object scalar(double value, DType dtype) {
+    PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<std::pair<py::object, py::object>> types;
+    types.call_once_and_store_result([] {
+        const py::module_ numpy = py::module_::import("numpy");
+        return std::make_pair(py::object(numpy.attr("float32")), py::object(numpy.attr("float64")));
+    });
+    const auto& [float32, float64] = types.get_stored();
+    return (dtype == DType::float64 ? float64 : float32)(value);
+}
+
+Result::Result(const py::object& given, const char* name, const Shape& shape, DType dtype)
+    : fresh_(!accept_given(given, name)), dtype_(dtype) {
+    if (!fresh_)
+        array_ = py::reinterpret_borrow<py::array>(given);
+    else if (!shape.empty())
+        array_ = py::array(numpy_dtype(dtype), shape);
+}
+
+Result::Result(const py::object& given, const char* name, const py::array& like) : fresh_(!accept_given(given, name)) {
+    if (!fresh_)
+        array_ = py::reinterpret_borrow<py::array>(given);
     else if ((like.flags() & py::array::c_style) != 0 && !is_byteswapped(like))
-        array = py::array(like.dtype(), shape_of(like));
+        array_ = py::array(like.dtype(), shape_of(like));
     else
-        array = py::reinterpret_borrow<py::array>(helpers().attr("empty_like")(like));
+        array_ = py::reinterpret_borrow<py::array>(helpers().attr("empty_like")(like));
 }
 
 MutableArrayView Result::view(const char* name) {
+    if (!array_)
+        return {dtype_ == DType::float64 ? static_cast<void*>(&float64_) : &float32_, dtype_, 0, nullptr, nullptr};
     DType dtype;
     try {
-        dtype = dtype_of(array, name);
+        dtype = dtype_of(*array_, name);
     } catch (const py::type_error& error) {
         throw value_error(error.what());
     }
-    return {const_cast<void*>(array.data()), dtype, static_cast<int>(array.ndim()), array.shape(), array.strides()};
+    return {const_cast<void*>(array_->data()), dtype, static_cast<int>(array_->ndim()), array_->shape(),
+            array_->strides()};
 }
 
 py::object Result::value() const {
-    return fresh && array.ndim() == 0 ? py::object(array.attr("__getitem__")(py::tuple())) : py::object(array);
+    if (!array_)
+        return scalar(dtype_ == DType::float64 ? float64_ : static_cast<double>(float32_), dtype_);
+    return fresh_ && array_->ndim() == 0 ? py::object(array_->attr("__getitem__")(py::tuple())) : py::object(*array_);
 }
 
 Shape shape_of(const py::array& array) { return Shape(array.shape(), array.shape() + array.ndim()); }
@@ -154,8 +179,8 @@ Shape shape_without(const py::array& array, int axis) {
     return shape;
 }
 
-py::dtype loss_dtype(const py::array& logits) {
-    return logits.dtype().num() == py::detail::npy_api::NPY_DOUBLE_ ? py::dtype::of<double>() : py::dtype::of<float>();
+DType loss_dtype(const py::array& logits) {
+    return logits.dtype().num() == py::detail::npy_api::NPY_DOUBLE_ ? DType::float64 : DType::float32;
 }
 
 double as_number(const py::object& object, const char* name) {

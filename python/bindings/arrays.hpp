@@ -38,18 +38,32 @@ struct OptionalArray {
 
 ArrayView view_of(const py::array& array, const char* name);
 
-/// A result: fresh, or the array that the caller gave as `name`. `shape` is that of the result.
-struct Result {
-    py::array array;
-    bool fresh;
+/// float32 and float64 as NumPy has them: the dtype, and a number of it.
+py::dtype numpy_dtype(DType dtype);
+py::object scalar(double value, DType dtype);
 
-    Result(const py::object& given, const char* name, const Shape& shape, const py::dtype& dtype);
+/// A result: fresh, or the array that the caller gave as `name`. `shape` is that of the result.
+class Result {
+public:
+    Result(const py::object& given, const char* name, const Shape& shape, DType dtype);
     /// A fresh one in the memory order of `like`.
     Result(const py::object& given, const char* name, const py::array& like);
+    Result(const Result&) = delete;  // views may point into it
+    Result& operator=(const Result&) = delete;
 
     MutableArrayView view(const char* name);
-    /// What the user gets: a NumPy scalar for a fresh 0-d array.
+    /// Whether the result is a number of its own and no array.
+    bool is_scalar() const { return !array_; }
+    const py::array& array() const { return *array_; }
+    /// What the user gets: the array, or a NumPy scalar in place of a fresh one without axes.
     py::object value() const;
+
+private:
+    bool fresh_;
+    std::optional<py::array> array_;
+    double float64_ = 0.0;  ///< without an array, the result is one of these
+    float float32_ = 0.0F;
+    DType dtype_ = DType::float32;
 };
 
 Shape shape_of(const py::array& array);
@@ -57,7 +71,7 @@ Shape shape_of(const py::array& array);
 Shape shape_without(const py::array& array, int axis);
 
 /// dtype of losses and log-sum-exps.
-py::dtype loss_dtype(const py::array& logits);
+DType loss_dtype(const py::array& logits);
 
 // Options. A wrong kind of thing is a TypeError; values are checked by the library.
 double as_number(const py::object& object, const char* name);

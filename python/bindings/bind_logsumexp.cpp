@@ -19,8 +19,7 @@ SoftmaxOptions options_of(const py::array& array, const py::object& axis, const 
 /// A log-sum-exp's result: one value a row, with the class axes kept at length 1 or not.
 class RowResult {
 public:
-    RowResult(const py::object& given, const Shape& a, const py::dtype& dtype, const std::vector<int>& axes,
-              bool keepdims) {
+    RowResult(const py::object& given, const Shape& a, DType dtype, const std::vector<int>& axes, bool keepdims) {
         std::vector<bool> reduced(a.size());
         for (const int axis : axes) {
             const auto ndim = static_cast<int>(a.size());
@@ -35,13 +34,13 @@ public:
                 shape.push_back(1);
         result_.emplace(given, "out", shape, dtype);
         view_ = result_->view("out");
-        if (!keepdims || shape_of(result_->array) != shape)
+        if (!keepdims || result_->is_scalar() || shape_of(result_->array()) != shape)
             return;
         for (std::size_t axis = 0; axis < reduced.size(); ++axis) {
             if (reduced[axis])
                 continue;
-            shape_.push_back(result_->array.shape(static_cast<py::ssize_t>(axis)));
-            strides_.push_back(result_->array.strides(static_cast<py::ssize_t>(axis)));
+            shape_.push_back(result_->array().shape(static_cast<py::ssize_t>(axis)));
+            strides_.push_back(result_->array().strides(static_cast<py::ssize_t>(axis)));
         }
         view_.ndim = static_cast<int>(shape_.size());
         view_.shape = shape_.data();
@@ -64,7 +63,8 @@ py::object weighted(const py::array& a, const py::object& b_object, const py::ob
     const py::tuple prepared = py::module_::import("logitloss._arrays").attr("weighted_operands")(a, b, b_object);
     const auto wide_a = py::reinterpret_borrow<py::array>(prepared[0]);
     const auto wide_b = py::reinterpret_borrow<py::array>(prepared[1]);
-    const py::dtype dtype = py::reinterpret_borrow<py::dtype>(prepared[2]);
+    const auto result_dtype = py::reinterpret_borrow<py::dtype>(prepared[2]);
+    const DType dtype = result_dtype.itemsize() == 8 ? DType::float64 : DType::float32;
     const SoftmaxOptions options = options_of(wide_a, axis, num_threads);
     const RowResult result(out, shape_of(wide_a), dtype, options.axes, keepdims);
     std::optional<RowResult> sign;
@@ -73,9 +73,8 @@ py::object weighted(const py::array& a, const py::object& b_object, const py::ob
     const ArrayView a_view = view_of(wide_a, "a");
     const ArrayView b_view = view_of(wide_b, "b");
     const MutableArrayView sign_view = sign ? sign->view() : MutableArrayView{};
-    if (result.view().dtype != (dtype.itemsize() == 8 ? DType::float64 : DType::float32))
-        throw value_error(std::string("out: got dtype ") + name(result.view().dtype) + ", expected " +
-                          (dtype.itemsize() == 8 ? "float64" : "float32"));
+    if (result.view().dtype != dtype)
+        throw value_error(std::string("out: got dtype ") + name(result.view().dtype) + ", expected " + name(dtype));
     without_gil(wide_a.size(), [&] { weighted_logsumexp(a_view, b_view, result.view(), sign_view, options); });
     return sign ? py::object(py::make_tuple(result.value(), sign->value())) : result.value();
 }

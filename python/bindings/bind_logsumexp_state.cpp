@@ -34,7 +34,7 @@ py::tuple bound_states(const py::object& chunk_object, const py::object& axis, c
     StateArray states = states_of_shape(shape_of_rows(view, options));
     LogSumExpState* data = data_of(states);
     without_gil(chunk.size(), [&] { logsumexp_states(view, data, options); });
-    return py::make_tuple(states, loss_dtype(chunk));
+    return py::make_tuple(states, numpy_dtype(loss_dtype(chunk)));
 }
 
 StateArray bound_merge(const StateArray& left, const StateArray& right) {
@@ -48,7 +48,7 @@ StateArray bound_merge(const StateArray& left, const StateArray& right) {
 py::object bound_value(const StateArray& states, const py::dtype& dtype) {
     Shape rows = shape_of(states);
     rows.pop_back();
-    Result result(py::none(), "out", rows, dtype);
+    Result result(py::none(), "out", rows, dtype.itemsize() == 8 ? DType::float64 : DType::float32);
     logsumexp_of_states(data_of(states), result.view("out"));
     return result.value();
 }

@@ -24,7 +24,7 @@ O bound_share(const O& logits_object, const O& target_object, const O& axis, con
     const ArrayView target_view = view_of(target, "target");
     double share = 0.0;
     without_gil(logits.size(), [&] { share = function(logits_view, target_view, options); });
-    return py::module_::import("numpy").attr("float64")(share);
+    return scalar(share, DType::float64);
 }
 
 O bound_perplexity(const O& loss_object, const O& out, const O& num_threads) {
