@@ -123,14 +123,36 @@ py::dtype numpy_dtype(DType dtype) {
     return dtype == DType::float64 ? py::dtype::of<double>() : py::dtype::of<float>();
 }
 
+namespace {
+
+/// What it takes to make NumPy scalars. A call of numpy.float32 takes ten times as long, as it parses its arguments.
+struct ScalarMaker {
+    PyObject* (*make)(void* value, PyObject* dtype, PyObject* base);  ///< PyArray_Scalar of NumPy's C API
+    py::dtype float32 = py::dtype::of<float>();
+    py::dtype float64 = py::dtype::of<double>();
+
+    ScalarMaker() {
+        constexpr std::size_t number_of_scalar = 60;  // in the table, whose order is part of NumPy's ABI
+        const py::object table = py::detail::import_numpy_core_submodule("multiarray").attr("_ARRAY_API");
+        void** functions = static_cast<void**>(PyCapsule_GetPointer(table.ptr(), nullptr));
+        if (functions == nullptr)
+            throw py::error_already_set();
+        make = reinterpret_cast<decltype(make)>(functions[number_of_scalar]);
+    }
+};
+
+}  // namespace
+
 py::object scalar(double value, DType dtype) {
-    PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<std::pair<py::object, py::object>> types;
-    types.call_once_and_store_result([] {
-        const py::module_ numpy = py::module_::import("numpy");
-        return std::make_pair(py::object(numpy.attr("float32")), py::object(numpy.attr("float64")));
-    });
-    const auto& [float32, float64] = types.get_stored();
-    return (dtype == DType::float64 ? float64 : float32)(value);
+    PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<ScalarMaker> maker;
+    const ScalarMaker& scalars = maker.call_once_and_store_result([] { return ScalarMaker(); }).get_stored();
+    auto narrow = static_cast<float>(value);
+    const bool wide = dtype == DType::float64;
+    PyObject* result = scalars.make(wide ? static_cast<void*>(&value) : &narrow,
+                                    (wide ? scalars.float64 : scalars.float32).ptr(), nullptr);
+    if (result == nullptr)
+        throw py::error_already_set();
+    return py::reinterpret_steal<py::object>(result);
 }
 
 Result::Result(const py::object& given, const char* name, const Shape& shape, DType dtype)

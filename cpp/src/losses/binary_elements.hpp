@@ -55,15 +55,17 @@ struct BinaryCall {
     }
 };
 
-/// Buffers of one worker, made only where something is not used in place.
+/// Buffers of one worker, used where an array cannot be read or written in place.
 template <class T>
 struct BinaryScratch {
-    std::vector<T> logits, target, weight, pos_weight, upstream, loss, grad;
-    std::vector<double> exact_target;
+    BufferSpace space;
+    Buffer<double> exact_target;
+    Buffer<T> logits, target, weight, pos_weight, upstream, loss, grad;
 
-    explicit BinaryScratch(std::size_t n) : exact_target(n) {
-        for (std::vector<T>* buffer : {&logits, &target, &weight, &pos_weight, &upstream, &loss, &grad})
-            buffer->resize(n);
+    explicit BinaryScratch(std::size_t n)
+        : space(BufferSpace::bytes<double>(n) + 7 * BufferSpace::bytes<T>(n)), exact_target(space.take<double>(n)) {
+        for (Buffer<T>* buffer : {&logits, &target, &weight, &pos_weight, &upstream, &loss, &grad})
+            *buffer = space.take<T>(n);
     }
 };
 
@@ -164,7 +166,7 @@ private:
     }
 
     double block(const Positions::Cursor& cursor, std::size_t n, BinaryScratch<T>& scratch) const {
-        const auto read = [&](const ElementOperand<T>& operand, std::vector<T>& buffer) {
+        const auto read = [&](const ElementOperand<T>& operand, const Buffer<T>& buffer) {
             return operand.given() ? operand.read(cursor, n, buffer.data()) : nullptr;
         };
         BceBlock<T> arrays{};

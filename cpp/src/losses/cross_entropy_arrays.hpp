@@ -103,17 +103,17 @@ public:
     }
     /// n class weights from `first` on; null if there are none.
     template <class U>
-    const U* class_weights(std::size_t first, std::size_t n, std::vector<U>& buffer) const {
+    const U* class_weights(std::size_t first, std::size_t n, U* buffer) const {
         if (!class_weighted())
             return nullptr;
-        gather(weight_line_, weights_ + static_cast<std::ptrdiff_t>(first) * weight_line_.stride, n, buffer.data());
-        return buffer.data();
+        gather(weight_line_, weights_ + static_cast<std::ptrdiff_t>(first) * weight_line_.stride, n, buffer);
+        return buffer;
     }
 
     /// q_j = w_j ((1-e) t_j + e/C) of n class probabilities t from `first` on.
-    const T* coefficients(const RowPlace& place, std::size_t first, std::size_t n, std::vector<T>& buffer,
-                          std::vector<T>& weight_buffer) const {
-        const T* weights = class_weights(first, n, weight_buffer);
+    const T* coefficients(const RowPlace& place, std::size_t first, std::size_t n, const Buffer<T>& buffer,
+                          const Buffer<T>& weight_buffer) const {
+        const T* weights = class_weights(first, n, weight_buffer.data());
         const T* t = probabilities.read(place, first, n, buffer);
         if (smoothing_ == 0.0 && weights == nullptr)
             return t;

@@ -26,7 +26,13 @@ template <class T>
 class ProbabilityRows {
 public:
     struct Scratch {
-        std::vector<T> probs, coefficients, weights, out;
+        BufferSpace space;
+        Buffer<T> probs, coefficients, weights, out;
+
+        explicit Scratch(std::size_t n) : space(4 * BufferSpace::bytes<T>(n)) {
+            for (Buffer<T>* buffer : {&probs, &coefficients, &weights, &out})
+                *buffer = space.take<T>(n);
+        }
     };
     using Block = SumPair;
     struct Row {
@@ -64,9 +70,7 @@ public:
     // What RowSweeps asks.
     const Positions& positions() const { return arrays_.rows; }
     std::size_t classes() const { return call_.classes; }
-    Scratch scratch(std::size_t n) const {
-        return {std::vector<T>(n), std::vector<T>(n), std::vector<T>(n), std::vector<T>(n)};
-    }
+    Scratch scratch(std::size_t n) const { return Scratch(n); }
     int sweeps() const {
         const int of_totals = call_.options.eps ? 1 : 0;
         return stage_ == Stage::checking ? 1 : of_totals + (dense_ ? 1 : 0);
@@ -199,7 +203,7 @@ private:
         const std::size_t label = within(row.label, first, n);
         if (label != no_index)
             a[label] = T(1);
-        arrays_.blend(a, n, arrays_.class_weights(first, n, scratch.weights));
+        arrays_.blend(a, n, arrays_.class_weights(first, n, scratch.weights.data()));
         return a;
     }
 

@@ -39,7 +39,7 @@ public:
         staged_ = !arrays_.input.direct() || !transform_.identity() || linear_;
         if (arrays_.class_weighted() && TileRule<T>::applies(arrays_.rows, arrays_.classes)) {
             class_weights_.resize(call.classes);
-            arrays_.class_weights(0, call.classes, class_weights_);
+            arrays_.class_weights(0, call.classes, class_weights_.data());
         }
         if (!arrays_.grad.given())
             return;
@@ -94,7 +94,7 @@ public:
 
     /// q_j = w_j ((1-e) t_j + e/C) for probabilities; w_j, or 1, of the smoothing term for indices.
     const T* coefficients(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
-        return call_.indices ? arrays_.class_weights(first, n, scratch.weights)
+        return call_.indices ? arrays_.class_weights(first, n, scratch.weights.data())
                              : arrays_.coefficients(place, first, n, scratch.coefficients, scratch.weights);
     }
 

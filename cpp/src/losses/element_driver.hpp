@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "layout/buffers.hpp"
 #include "layout/positions.hpp"
 #include "layout/staging.hpp"
 #include "losses/arguments.hpp"

@@ -27,8 +27,12 @@ void map_elements(const Argument& input_argument, const Output& output_argument,
     input.settle(positions);
     output.settle(positions);
     const int workers = plan_threads(positions.count(), num_threads);
-    std::vector<std::vector<T>> buffers(2 * static_cast<std::size_t>(workers),
-                                        std::vector<T>(std::min(block_size, positions.count())));
+    const std::size_t block = std::min(block_size, positions.count());
+    const std::size_t count = 2 * static_cast<std::size_t>(workers);
+    BufferSpace space(count * BufferSpace::bytes<T>(block));
+    std::vector<Buffer<T>> buffers(count);
+    for (Buffer<T>& buffer : buffers)
+        buffer = space.take<T>(block);
     sum_element_blocks(positions, workers, [&](const Positions::Cursor& cursor, std::size_t n, int worker) {
         const std::size_t own = 2 * static_cast<std::size_t>(worker);
         T* values = output.place(cursor, buffers[own].data());

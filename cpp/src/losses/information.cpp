@@ -72,7 +72,11 @@ template <class T>
 class MeasureRows {
 public:
     struct Scratch {
-        std::vector<T> p, q;
+        BufferSpace space;
+        Buffer<T> p, q;
+
+        explicit Scratch(std::size_t n)
+            : space(2 * BufferSpace::bytes<T>(n)), p(space.take<T>(n)), q(space.take<T>(n)) {}
     };
     struct Block {
         SumPair sums;
@@ -108,7 +112,7 @@ public:
     // What RowSweeps asks.
     const Positions& positions() const { return positions_; }
     std::size_t classes() const { return class_positions_.count(); }
-    Scratch scratch(std::size_t n) const { return {std::vector<T>(n), std::vector<T>(n)}; }
+    Scratch scratch(std::size_t n) const { return Scratch(n); }
     bool reads(const RowPlace&, const Row&) const { return true; }
     void skip(const RowPlace&, const Scratch&) const {}
     int sweeps() const { return 1; }

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "layout/buffers.hpp"
 #include "layout/positions.hpp"
 #include "layout/staging.hpp"
 #include "losses/arguments.hpp"
@@ -86,7 +87,7 @@ public:
                                                         rows.inner_stride(row_operand))) {}
 
     bool direct() const { return direct_; }
-    const T* read(const RowPlace& place, std::size_t first, std::size_t n, std::vector<T>& buffer) const {
+    const T* read(const RowPlace& place, std::size_t first, std::size_t n, const Buffer<T>& buffer) const {
         char* row = data_ + place.offset[operand_];
         if (direct_)
             return reinterpret_cast<const T*>(row) + first;
@@ -170,7 +171,7 @@ public:
     std::size_t alignment() const { return alignment_; }
 
     /// Where to write n classes from `first` on; `store` must follow.
-    T* place(const RowPlace& place, std::size_t first, std::vector<T>& buffer) const {
+    T* place(const RowPlace& place, std::size_t first, const Buffer<T>& buffer) const {
         return direct_ ? reinterpret_cast<T*>(data_ + place.offset[operand_]) + first : buffer.data();
     }
     void store(const RowPlace& place, std::size_t first, std::size_t n, const T* values) const {

@@ -55,7 +55,14 @@ template <class T>
 class AccuracyRows {
 public:
     struct Scratch {
-        std::vector<T> logits, target, one;
+        BufferSpace space;
+        Buffer<T> logits, target, one;
+
+        explicit Scratch(std::size_t n)
+            : space(2 * BufferSpace::bytes<T>(n) + BufferSpace::bytes<T>(1)),
+              logits(space.take<T>(n)),
+              target(space.take<T>(n)),
+              one(space.take<T>(1)) {}
     };
     struct Block {
         double count = 0.0;  ///< of classes that beat the target; NaN if there is a NaN
@@ -100,7 +107,7 @@ public:
     // What RowSweeps asks.
     const Positions& positions() const { return positions_; }
     std::size_t classes() const { return call_.classes; }
-    Scratch scratch(std::size_t n) const { return {std::vector<T>(n), std::vector<T>(n), std::vector<T>(1)}; }
+    Scratch scratch(std::size_t n) const { return Scratch(n); }
     int sweeps() const { return call_.indices ? 1 : 2; }
     bool writes() const { return false; }
     void write(const RowPlace&, const Row&, std::size_t, std::size_t, const Scratch&) const {}

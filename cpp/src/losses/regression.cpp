@@ -59,11 +59,12 @@ struct ErrorCall {
 /// Buffers of one worker, used where an array cannot be read or written in place.
 template <class T>
 struct ErrorScratch {
-    std::vector<T> pred, target, weight, upstream, loss, grad;
+    BufferSpace space;
+    Buffer<T> pred, target, weight, upstream, loss, grad;
 
-    explicit ErrorScratch(std::size_t n) {
-        for (std::vector<T>* buffer : {&pred, &target, &weight, &upstream, &loss, &grad})
-            buffer->resize(n);
+    explicit ErrorScratch(std::size_t n) : space(6 * BufferSpace::bytes<T>(n)) {
+        for (Buffer<T>* buffer : {&pred, &target, &weight, &upstream, &loss, &grad})
+            *buffer = space.take<T>(n);
     }
 };
 
@@ -153,10 +154,10 @@ private:
     }
 
     double block(const Positions::Cursor& cursor, std::size_t n, const Sweep& how, ErrorScratch<T>& scratch) const {
-        const auto read = [&](const ElementOperand<T>& operand, std::vector<T>& buffer) {
+        const auto read = [&](const ElementOperand<T>& operand, const Buffer<T>& buffer) {
             return operand.given() ? operand.read(cursor, n, buffer.data()) : nullptr;
         };
-        const auto place = [&](const ElementOperand<T>& operand, std::vector<T>& buffer) {
+        const auto place = [&](const ElementOperand<T>& operand, const Buffer<T>& buffer) {
             return operand.given() && how.writes ? operand.place(cursor, buffer.data()) : nullptr;
         };
         const ErrorBlock<T> arrays{read(pred_, scratch.pred),

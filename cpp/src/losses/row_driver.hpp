@@ -7,6 +7,7 @@
 #include <limits>
 #include <vector>
 
+#include "layout/buffers.hpp"
 #include "layout/positions.hpp"
 #include "losses/column_sums.hpp"
 #include "losses/row_sums.hpp"
@@ -16,27 +17,35 @@
 
 namespace logitloss::detail {
 
-/// Memory of one worker: a block of each operand that is not read or written where it lies.
+/// Memory of one worker: a block of each operand that is not read or written where it lies, and tiles of them.
 template <class T>
 struct Scratch {
-    std::vector<T> logits, raw_logits, coefficients, weights, out;
-    std::vector<T> exponentials;  ///< of a batch of rows of one block
-    std::vector<RowBlock<T>> blocks;
+    BufferSpace space;
+    Buffer<T> exponentials;  ///< of a batch of rows of one block
+    Buffer<T> logits, raw_logits, coefficients, weights, out;
     ColumnBuffer<T> logit_columns, coefficient_columns, out_columns;  ///< of a tile
-    std::vector<T> transformed_columns;
+    Buffer<T> transformed_columns;
+    std::vector<RowBlock<T>> blocks;  ///< of a row of several
 
     /// `tile_rows`: 0 if there are no tiles; `staged`: whether any operand of a row needs a buffer.
     Scratch(std::size_t classes, std::size_t tile_rows, bool staged, std::size_t kept_exponentials)
-        : exponentials(kept_exponentials), blocks((classes + block_size - 1) / block_size) {
-        if (!staged && tile_rows == 0)
-            return;
-        const std::size_t n = std::min(classes, block_size);
-        for (std::vector<T>* buffer : {&logits, &raw_logits, &coefficients, &weights, &out})
-            buffer->resize(n);
-        for (ColumnBuffer<T>* buffer : {&logit_columns, &coefficient_columns, &out_columns})
-            buffer->resize(tile_rows * classes);
-        transformed_columns.resize(tile_rows * classes);
-    }
+        : Scratch(staged || tile_rows > 0 ? std::min(classes, block_size) : 0, tile_rows * classes, kept_exponentials,
+                  (classes + block_size - 1) / block_size) {}
+
+private:
+    Scratch(std::size_t block, std::size_t tile, std::size_t kept, std::size_t row_blocks)
+        : space(BufferSpace::bytes<T>(kept) + 5 * BufferSpace::bytes<T>(block) + 7 * BufferSpace::bytes<T>(tile)),
+          exponentials(space.take<T>(kept)),
+          logits(space.take<T>(block)),
+          raw_logits(space.take<T>(block)),
+          coefficients(space.take<T>(block)),
+          weights(space.take<T>(block)),
+          out(space.take<T>(block)),
+          logit_columns(space, tile),
+          coefficient_columns(space, tile),
+          out_columns(space, tile),
+          transformed_columns(space.take<T>(tile)),
+          blocks(row_blocks > 1 ? row_blocks : 0) {}
 };
 
 /// How a problem's rows are cut up. All of it follows from the shape, never from the number of threads.

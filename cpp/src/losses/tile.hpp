@@ -6,9 +6,9 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
-#include <vector>
 
 #include "kernels/kernel_table.hpp"
+#include "layout/buffers.hpp"
 #include "layout/positions.hpp"
 
 namespace logitloss::detail {
@@ -60,12 +60,9 @@ struct Columns {
 /// Room for a tile of an operand that does not lie as columns.
 template <class T>
 struct ColumnBuffer {
-    std::vector<T> columns, rows;
+    Buffer<T> columns, rows;
 
-    void resize(std::size_t size) {
-        columns.resize(size);
-        rows.resize(size);
-    }
+    ColumnBuffer(BufferSpace& space, std::size_t size) : columns(space.take<T>(size)), rows(space.take<T>(size)) {}
 };
 
 /// A tile between its sweeps, an array a quantity. Lanes from Tile::count on, and those of rows that are not read, hold

@@ -64,8 +64,11 @@ public:
 
 private:
     struct Buffers {
-        std::vector<double> a, b;
-        explicit Buffers(std::size_t n) : a(n), b(n) {}
+        BufferSpace space;
+        Buffer<double> a, b;
+
+        explicit Buffers(std::size_t n)
+            : space(2 * BufferSpace::bytes<double>(n)), a(space.take<double>(n)), b(space.take<double>(n)) {}
     };
     struct Block {
         const double* x;  // -inf where the weight is 0
