@@ -4,7 +4,17 @@
 
 #include <cstddef>
 #include <memory>
-#include <new>
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define LOGITLOSS_ADDRESS_SANITIZER
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define LOGITLOSS_ADDRESS_SANITIZER
+#endif
+#ifdef LOGITLOSS_ADDRESS_SANITIZER
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace logitloss::detail {
 
@@ -27,13 +37,18 @@ public:
     /// Bytes that a buffer of n numbers takes.
     template <class T>
     static constexpr std::size_t bytes(std::size_t n) {
-        return (n * sizeof(T) + line - 1) / line * line;
+        return (n * sizeof(T) + line - 1) / line * line + gap;
     }
 
     BufferSpace() = default;
-    explicit BufferSpace(std::size_t bytes)
-        : memory_(bytes == 0 ? nullptr : static_cast<char*>(::operator new(bytes, std::align_val_t{line}))),
-          next_(memory_.get()) {}
+    explicit BufferSpace(std::size_t bytes) {
+        if (bytes == 0)
+            return;
+        memory_.reset(new char[bytes + line]);  // which takes half as long as to ask for an alignment
+        void* start = memory_.get();
+        std::size_t room = bytes + line;
+        next_ = static_cast<char*>(std::align(line, bytes, start, room));
+    }
 
     /// n numbers; an empty buffer of an empty space.
     template <class T>
@@ -42,15 +57,20 @@ public:
             return {};
         T* data = reinterpret_cast<T*>(next_);
         next_ += bytes<T>(n);
+#ifdef LOGITLOSS_ADDRESS_SANITIZER
+        __asan_poison_memory_region(data + n, static_cast<std::size_t>(next_ - reinterpret_cast<char*>(data + n)));
+#endif
         return Buffer<T>(data);
     }
 
 private:
     static constexpr std::size_t line = 64;
-    struct Free {
-        void operator()(char* memory) const { ::operator delete(memory, std::align_val_t{line}); }
-    };
-    std::unique_ptr<char, Free> memory_;
+#ifdef LOGITLOSS_ADDRESS_SANITIZER
+    static constexpr std::size_t gap = line;  // that nobody may touch, so that a step past a buffer's end is seen
+#else
+    static constexpr std::size_t gap = 0;
+#endif
+    std::unique_ptr<char[]> memory_;
     char* next_ = nullptr;
 };
 

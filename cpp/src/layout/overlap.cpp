@@ -9,12 +9,6 @@
 namespace logitloss::detail {
 namespace {
 
-/// Bytes from `low` up to but not including `high`.
-struct Interval {
-    std::intptr_t low;
-    std::intptr_t high;
-};
-
 bool is_empty(const ArrayView& a) { return std::find(a.shape, a.shape + a.ndim, 0) != a.shape + a.ndim; }
 
 /// The bytes an array spans when the axes whose stride is a multiple of `modulus` (0: none) stand still.
@@ -51,12 +45,10 @@ bool same_array(const ArrayView& a, const ArrayView& b) {
     return true;
 }
 
+Interval span_of(const ArrayView& a) { return is_empty(a) ? Interval{} : span_within(a, 0); }
+
 bool may_overlap(const ArrayView& a, const ArrayView& b) {
-    if (is_empty(a) || is_empty(b))
-        return false;
-    const Interval x = span_within(a, 0);
-    const Interval y = span_within(b, 0);
-    if (x.high <= y.low || y.high <= x.low)
+    if (!intersect(span_of(a), span_of(b)))
         return false;
     // Two slices of one array, [:, :k] and [:, k:] say, or every second column, interleave: they have a stride in
     // common and keep to different parts of its period.
@@ -69,8 +61,22 @@ bool may_overlap(const ArrayView& a, const ArrayView& b) {
     return true;
 }
 
+namespace {
+
+bool is_contiguous(const ArrayView& a) {
+    auto stride = static_cast<std::ptrdiff_t>(item_size(a.dtype));
+    for (int axis = a.ndim; axis-- > 0;) {
+        if (a.shape[axis] > 1 && a.strides[axis] != stride)
+            return false;
+        stride *= a.shape[axis];
+    }
+    return true;
+}
+
+}  // namespace
+
 bool may_overlap_itself(const ArrayView& a) {
-    if (is_empty(a))
+    if (is_contiguous(a) || is_empty(a))
         return false;
     std::vector<std::pair<std::ptrdiff_t, std::ptrdiff_t>> axes;  // stride, length
     for (int axis = 0; axis < a.ndim; ++axis)

@@ -5,8 +5,6 @@
 #include <cstdlib>
 #include <sstream>
 
-#include "layout/overlap.hpp"
-
 namespace logitloss {
 
 axis_error::axis_error(int wrong_axis, int dimensions)
@@ -86,6 +84,8 @@ Argument::Argument(const char* argument_name, const ArrayView& argument_view)
             throw value_error(std::string(name) + ": got no memory, expected an array of shape " + to_string(shape));
         view.data = nowhere;
     }
+    if (given())
+        span = span_of(view);
 }
 
 Output::Output(const char* argument_name, const MutableArrayView& output)
@@ -206,7 +206,7 @@ void require_no_overlap(const Output& output, std::initializer_list<const Argume
         throw value_error(std::string(output.name) +
                           ": got an array whose elements overlap each other, expected one element per place");
     for (const Argument* other : others) {
-        if (!other->given() || !may_overlap(output.view, other->view))
+        if (!intersect(output.span, other->span) || !may_overlap(output.view, other->view))
             continue;
         const bool allowed = std::find(in_place.begin(), in_place.end(), other) != in_place.end();
         if (allowed && same_array(output.view, other->view))

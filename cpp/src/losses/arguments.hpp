@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "layout/overlap.hpp"
 #include "layout/shape.hpp"
 #include "logitloss/array.hpp"
 #include "logitloss/error.hpp"
@@ -19,6 +20,7 @@ struct Argument {
     ArrayView view;
     Shape shape;
     Shape strides;
+    Interval span;  ///< the memory it lies in
 
     Argument(const char* argument_name, const ArrayView& argument_view);
     Argument(const Argument&) = delete;  // the view points into it

@@ -96,6 +96,7 @@ public:
         if (exact_target_.given())
             exact_target_.settle(positions_);
         workers_ = plan_threads(positions_.count(), call.options.num_threads);
+        scratch_.reserve(static_cast<std::size_t>(workers_));
         for (int worker = 0; worker < workers_; ++worker)
             scratch_.emplace_back(std::min(block_size, positions_.count()));
     }

@@ -120,6 +120,7 @@ public:
             (plan.tiled() ? plan.classes <= TileRule<T>::kept_classes : plan.blocks == 1))
             kept_stride_ = plan.tiled() ? plan.classes : padded_length<T>(plan.classes);
         const std::size_t kept_rows = plan.tiled() ? plan.tile_rows : std::min(plan.rows, plan.batch_rows);
+        scratch_.reserve(static_cast<std::size_t>(workers));
         for (int worker = 0; worker < workers; ++worker)
             scratch_.emplace_back(plan.classes, plan.tile_rows, staged, kept_rows * kept_stride_);
     }
