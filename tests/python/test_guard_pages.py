@@ -17,6 +17,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from child import start_python
+from functions import FUNCTIONS
 from losses import LOSSES, Inputs, Loss
 
 import logitloss as ll
@@ -95,6 +96,31 @@ def call_softmaxes(x: np.ndarray, places: Places, at_end: bool) -> None:
     ll.softmax(a, axis=-1, out=a)
 
 
+def call_measures(x: np.ndarray, places: Places, at_end: bool) -> None:
+    """Information measures and metrics, which have no gradient."""
+    wide = np.float64 if x.dtype == np.float64 else np.float32
+    p = np.abs(x)
+    for axis in (-1, 0):
+        rows = np.zeros(np.delete(x.shape, axis), wide)
+        labels = np.zeros(rows.shape, np.int64)
+        logits, a, b, out, target, weight = places.take(x, p, p, rows, labels, rows + 1, at_end=at_end)
+        ll.entropy(a, axis=axis, out=out)
+        ll.entropy_from_logits(logits, axis=axis, out=out)
+        ll.kl_divergence(a, b, axis=axis, out=out)
+        ll.cross_entropy_of(a, b, axis=axis, out=out)
+        if x.shape[axis] == 0:
+            continue  # no class could be the target
+        ll.accuracy(logits, target, axis=axis, sample_weight=weight)
+        ll.error_rate(logits, target, axis=axis, top_k=2)
+        ll.accuracy(logits, b, axis=axis, sample_weight=weight)
+    a, out = places.take(p, p.astype(wide), at_end=at_end)
+    ll.self_information(a, out=out)
+    ll.self_information(a, base=2, out=out)
+    ll.perplexity(a, out=out)
+    if x.dtype == wide:
+        ll.self_information(a, out=a)
+
+
 def walk(say: Callable[[str], None], dtypes: list[str]) -> int:
     """Every call on every size; how many array sets were placed."""
     rng = np.random.default_rng(5)
@@ -103,11 +129,12 @@ def walk(say: Callable[[str], None], dtypes: list[str]) -> int:
     for dtype in [np.dtype(getattr(ml_dtypes, name, name)) for name in dtypes]:
         for size in SIZES:
             for at_end in (True, False):
-                say(f"softmaxes, {dtype}, {size}, {'end' if at_end else 'start'}")
-                call_softmaxes(rng.standard_normal((2, size)).astype(dtype), places, at_end)
-                if size > 1:  # positions lie side by side: the class axis is strided
-                    call_softmaxes(rng.standard_normal((size, 3)).astype(dtype), places, at_end)
-                calls += 2
+                for call in (call_softmaxes, call_measures):
+                    say(f"{call.__name__}, {dtype}, {size}, {'end' if at_end else 'start'}")
+                    call(rng.standard_normal((2, size)).astype(dtype), places, at_end)
+                    if size > 1:  # positions lie side by side: the class axis is strided
+                        call(rng.standard_normal((size, 3)).astype(dtype), places, at_end)
+                    calls += 2
             for turn, loss in enumerate(LOSSES):
                 if loss.target is None or (loss not in ON_EVERY_SIZE and turn % 8 != size % 8):
                     continue
@@ -142,6 +169,14 @@ def test_nothing_outside_the_arrays_is_touched(isa, dtypes, tmp_path):
     used, calls = done.stdout.split()
     assert used == isa
     assert int(calls) > 5000
+
+
+def test_every_public_function_is_called():
+    """With the losses of ON_EVERY_SIZE, the functions that are called by name here are all that there are."""
+    source = Path(__file__).read_text()
+    losses = {function for loss in LOSSES for function in (loss.value, loss.value_and_grad)}
+    uncalled = {f.call.__name__ for f in FUNCTIONS if f.call not in losses and f"ll.{f.call.__name__}(" not in source}
+    assert not uncalled
 
 
 def test_the_guard_guards():

@@ -84,11 +84,27 @@ def results_of_softmaxes(rng: np.random.Generator, shape: tuple[int, ...], dtype
                 yield from (ll.softmax_vjp(x, dy, axis), ll.log_softmax_vjp(x, dy, axis))
 
 
+def results_of_measures(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> Iterator[Any]:
+    clean = rng.random(shape).astype(dtype)
+    for share in (0.0, 1 / shape[1], 0.5):
+        p, q, z = (spoiled(rng, clean, share) for _ in range(3))
+        p[:, 0] -= 2  # a logarithm of a negative number
+        yield from (ll.self_information(p), ll.self_information(p, base=2), ll.perplexity(z))
+        for axis in (-1, 0):
+            for base in (None, 10):
+                yield from (ll.entropy(p, axis=axis, base=base), ll.entropy_from_logits(z, axis=axis, base=base))
+                yield from (ll.kl_divergence(p, q, axis=axis, base=base), ll.cross_entropy_of(p, q, axis=axis))
+        nothing = np.zeros(shape[0])
+        yield from (function(z, clean, sample_weight=nothing) for function in (ll.accuracy, ll.error_rate))
+
+
 def all_results(dtype: Any) -> Iterator[tuple[str, Any]]:
     rng = np.random.default_rng(zlib.crc32(np.dtype(dtype).name.encode()))
     for shape in SHAPES:
         for result in results_of_softmaxes(rng, shape, dtype):
             yield f"softmaxes, {shape}", result
+        for result in results_of_measures(rng, shape, dtype):
+            yield f"measures, {shape}", result
         for loss in LOSSES:
             for result in results_of_loss(loss, rng, shape, dtype) if loss.target else ():
                 yield f"{loss}, {shape}", result
