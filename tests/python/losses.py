@@ -144,70 +144,31 @@ def per_element(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------- the tables
 
 
-def _cross_entropy(name: str, target: Maker = labels, arrays: dict[str, Maker] | None = None, **options: Any) -> Loss:
-    return Loss(
-        "cross_entropy-" + name,
-        ll.cross_entropy,
-        ll.cross_entropy_value_and_grad,
-        reference.cross_entropy,
-        target,
-        options,
-        arrays or {},
-    )
+DEFAULT_TARGETS: dict[str, Maker] = {
+    "cross_entropy": labels,
+    "bce_with_logits": soft,
+    "sigmoid_focal_loss": hard_bytes,
+    "mean_squared_error": real,
+    "mean_absolute_error": real,
+    "root_mean_squared_error": real,
+    "cross_entropy_from_probs": labels,
+    "binary_cross_entropy": hard_bytes,
+}
 
 
-def _bce(name: str, target: Maker = soft, arrays: dict[str, Maker] | None = None, **options: Any) -> Loss:
-    return Loss(
-        "bce_with_logits-" + name,
-        ll.bce_with_logits,
-        ll.bce_with_logits_value_and_grad,
-        reference.bce_with_logits,
-        target,
-        options,
-        arrays or {},
-        elementwise=True,
-    )
-
-
-def _focal(name: str, target: Maker = hard_bytes, arrays: dict[str, Maker] | None = None, **options: Any) -> Loss:
-    return Loss(
-        "sigmoid_focal_loss-" + name,
-        ll.sigmoid_focal_loss,
-        ll.sigmoid_focal_loss_value_and_grad,
-        reference.sigmoid_focal_loss,
-        target,
-        options,
-        arrays or {},
-        elementwise=True,
-    )
-
-
-def _from_probs(name: str, target: Maker, arrays: dict[str, Maker] | None = None, **options: Any) -> Loss:
+def _loss(name: str, target: Maker | None = None, arrays: dict[str, Maker] | None = None, **options: Any) -> Loss:
+    """`name` is that of the function, or <function>-<variant>."""
     function = name.split("-")[0]
     return Loss(
         name,
         getattr(ll, function),
         getattr(ll, function + "_value_and_grad"),
         getattr(reference, function),
-        target,
+        target or DEFAULT_TARGETS[function],
         options,
         arrays or {},
-        elementwise=function.startswith("binary"),
-        of_probabilities=True,
-    )
-
-
-def _regression(name: str, target: Maker = real, arrays: dict[str, Maker] | None = None, **options: Any) -> Loss:
-    function = name.split("-")[0]
-    return Loss(
-        name,
-        getattr(ll, function),
-        getattr(ll, function + "_value_and_grad"),
-        getattr(reference, function),
-        target,
-        options,
-        arrays or {},
-        elementwise=True,
+        elementwise=not function.startswith("cross_entropy"),
+        of_probabilities=function in ("cross_entropy_from_probs", "binary_cross_entropy"),
     )
 
 
@@ -219,35 +180,37 @@ LOG_SUM_EXP = Loss("logsumexp", _log_sum_exp, ll.logsumexp_value_and_grad, refer
 
 PLAIN = [
     LOG_SUM_EXP,
-    _cross_entropy("mean"),
-    _cross_entropy("sum", reduction="sum"),
-    _cross_entropy("none", reduction="none"),
-    _cross_entropy("ignored", labels_some_ignored),
-    _cross_entropy("nothing-ignored", ignore_index=None),
-    _cross_entropy("normalizer", normalizer=37.5),
-    _cross_entropy("soft", soft_classes),
-    _cross_entropy("soft-none", soft_classes, reduction="none"),
-    _cross_entropy("one-hot", one_hot_classes, reduction="none"),
-    _bce("hard", hard_bytes),
-    _bce("hard-sum", hard(bool), reduction="sum"),
-    _bce("hard-none", hard(np.float32), reduction="none"),
-    _bce("soft"),
-    _bce("soft-none", reduction="none"),
-    _bce("normalizer", normalizer=12.5),
+    _loss("cross_entropy-mean"),
+    _loss("cross_entropy-sum", reduction="sum"),
+    _loss("cross_entropy-none", reduction="none"),
+    _loss("cross_entropy-ignored", labels_some_ignored),
+    _loss("cross_entropy-nothing-ignored", ignore_index=None),
+    _loss("cross_entropy-normalizer", normalizer=37.5),
+    _loss("cross_entropy-soft", soft_classes),
+    _loss("cross_entropy-soft-none", soft_classes, reduction="none"),
+    _loss("cross_entropy-one-hot", one_hot_classes, reduction="none"),
+    _loss("bce_with_logits-hard", hard_bytes),
+    _loss("bce_with_logits-hard-sum", hard(bool), reduction="sum"),
+    _loss("bce_with_logits-hard-none", hard(np.float32), reduction="none"),
+    _loss("bce_with_logits-soft"),
+    _loss("bce_with_logits-soft-none", reduction="none"),
+    _loss("bce_with_logits-normalizer", normalizer=12.5),
 ]
 
 WITH_OPTIONS = [
-    _cross_entropy("smoothing", label_smoothing=0.1),
-    _cross_entropy("class-weight", arrays={"class_weight": per_class}),
-    _cross_entropy("class-weight-ignored-none", labels_some_ignored, {"class_weight": per_class}, reduction="none"),
-    _cross_entropy("sample-weight", arrays={"sample_weight": per_row}),
-    _cross_entropy("sample-weight-none", arrays={"sample_weight": per_row}, reduction="none"),
-    _cross_entropy("z-loss", z_loss=0.01, reduction="none"),
-    _cross_entropy("softcap", softcap=20.0, reduction="none"),
-    _cross_entropy("scale", scale=3.5, reduction="none"),
-    _cross_entropy("margin", margin=0.35, scale=2.0, reduction="none"),
-    _cross_entropy(
-        "everything",
+    _loss("cross_entropy-smoothing", label_smoothing=0.1),
+    _loss("cross_entropy-class-weight", arrays={"class_weight": per_class}),
+    _loss(
+        "cross_entropy-class-weight-ignored-none", labels_some_ignored, {"class_weight": per_class}, reduction="none"
+    ),
+    _loss("cross_entropy-sample-weight", arrays={"sample_weight": per_row}),
+    _loss("cross_entropy-sample-weight-none", arrays={"sample_weight": per_row}, reduction="none"),
+    _loss("cross_entropy-z-loss", z_loss=0.01, reduction="none"),
+    _loss("cross_entropy-softcap", softcap=20.0, reduction="none"),
+    _loss("cross_entropy-scale", scale=3.5, reduction="none"),
+    _loss("cross_entropy-margin", margin=0.35, scale=2.0, reduction="none"),
+    _loss(
+        "cross_entropy-everything",
         labels_some_ignored,
         {"class_weight": per_class, "sample_weight": per_row},
         label_smoothing=0.2,
@@ -256,10 +219,10 @@ WITH_OPTIONS = [
         margin=0.2,
         scale=1.5,
     ),
-    _cross_entropy("soft-smoothing", soft_classes, label_smoothing=0.1),
-    _cross_entropy("one-hot-class-weight", one_hot_classes, {"class_weight": per_class}, reduction="none"),
-    _cross_entropy(
-        "soft-everything",
+    _loss("cross_entropy-soft-smoothing", soft_classes, label_smoothing=0.1),
+    _loss("cross_entropy-one-hot-class-weight", one_hot_classes, {"class_weight": per_class}, reduction="none"),
+    _loss(
+        "cross_entropy-soft-everything",
         soft_classes,
         {"class_weight": per_class, "sample_weight": per_row},
         label_smoothing=0.2,
@@ -267,13 +230,13 @@ WITH_OPTIONS = [
         softcap=15.0,
         scale=1.5,
     ),
-    _bce("smoothing", hard_bytes, label_smoothing=0.1),
-    _bce("weight", arrays={"weight": per_element}),
-    _bce("weight-per-class", arrays={"weight": per_class}, reduction="none"),
-    _bce("pos-weight", hard_bytes, {"pos_weight": per_class}),
-    _bce("ignored", hard_some_ignored, ignore_value=-1.0),
-    _bce(
-        "everything",
+    _loss("bce_with_logits-smoothing", hard_bytes, label_smoothing=0.1),
+    _loss("bce_with_logits-weight", arrays={"weight": per_element}),
+    _loss("bce_with_logits-weight-per-class", arrays={"weight": per_class}, reduction="none"),
+    _loss("bce_with_logits-pos-weight", hard_bytes, {"pos_weight": per_class}),
+    _loss("bce_with_logits-ignored", hard_some_ignored, ignore_value=-1.0),
+    _loss(
+        "bce_with_logits-everything",
         hard_some_ignored,
         {"weight": per_element, "pos_weight": per_class},
         ignore_value=-1.0,
@@ -283,36 +246,41 @@ WITH_OPTIONS = [
 ]
 
 FOCAL = [
-    _focal("default"),
-    _focal("none", reduction="none"),
-    _focal("soft", soft, reduction="none"),
-    _focal("no-alpha", alpha=None, gamma=1.0),
-    _focal("gamma-0", gamma=0.0, alpha=0.75),
-    _focal("gamma-half", gamma=0.5, reduction="sum"),
-    _focal("everything", hard_some_ignored, {"weight": per_element}, ignore_value=-1.0, label_smoothing=0.1, gamma=3.0),
+    _loss("sigmoid_focal_loss-default"),
+    _loss("sigmoid_focal_loss-none", reduction="none"),
+    _loss("sigmoid_focal_loss-soft", soft, reduction="none"),
+    _loss("sigmoid_focal_loss-no-alpha", alpha=None, gamma=1.0),
+    _loss("sigmoid_focal_loss-gamma-0", gamma=0.0, alpha=0.75),
+    _loss("sigmoid_focal_loss-gamma-half", gamma=0.5, reduction="sum"),
+    _loss(
+        "sigmoid_focal_loss-everything",
+        hard_some_ignored,
+        {"weight": per_element},
+        ignore_value=-1.0,
+        label_smoothing=0.1,
+        gamma=3.0,
+    ),
 ]
 
 REGRESSION = [
-    _regression("mean_squared_error"),
-    _regression("mean_squared_error-none", reduction="none"),
-    _regression("mean_squared_error-weight", arrays={"weight": per_element}),
-    _regression("mean_absolute_error"),
-    _regression("mean_absolute_error-weight-none", arrays={"weight": per_class}, reduction="none"),
-    _regression("mean_absolute_error-weight-sum", hard_bytes, {"weight": per_element}, reduction="sum"),
-    _regression("root_mean_squared_error"),
-    _regression("root_mean_squared_error-weight", arrays={"weight": per_class}),
+    _loss("mean_squared_error"),
+    _loss("mean_squared_error-none", reduction="none"),
+    _loss("mean_squared_error-weight", arrays={"weight": per_element}),
+    _loss("mean_absolute_error"),
+    _loss("mean_absolute_error-weight-none", arrays={"weight": per_class}, reduction="none"),
+    _loss("mean_absolute_error-weight-sum", hard_bytes, {"weight": per_element}, reduction="sum"),
+    _loss("root_mean_squared_error"),
+    _loss("root_mean_squared_error-weight", arrays={"weight": per_class}),
 ]
 
 FROM_PROBABILITIES = [
-    _from_probs("cross_entropy_from_probs-indices", labels_some_ignored, reduction="none"),
-    _from_probs(
-        "cross_entropy_from_probs-eps", labels, {"class_weight": per_class, "sample_weight": per_row}, eps=1e-3
-    ),
-    _from_probs("cross_entropy_from_probs-smoothing", labels, {"class_weight": per_class}, label_smoothing=0.1),
-    _from_probs("cross_entropy_from_probs-soft", soft_classes, reduction="none"),
-    _from_probs("cross_entropy_from_probs-soft-eps", soft_classes, {"sample_weight": per_row}, eps=1e-3),
-    _from_probs("binary_cross_entropy-hard", hard_bytes, reduction="none"),
-    _from_probs(
+    _loss("cross_entropy_from_probs-indices", labels_some_ignored, reduction="none"),
+    _loss("cross_entropy_from_probs-eps", arrays={"class_weight": per_class, "sample_weight": per_row}, eps=1e-3),
+    _loss("cross_entropy_from_probs-smoothing", arrays={"class_weight": per_class}, label_smoothing=0.1),
+    _loss("cross_entropy_from_probs-soft", soft_classes, reduction="none"),
+    _loss("cross_entropy_from_probs-soft-eps", soft_classes, {"sample_weight": per_row}, eps=1e-3),
+    _loss("binary_cross_entropy-hard", hard_bytes, reduction="none"),
+    _loss(
         "binary_cross_entropy-everything",
         hard_some_ignored,
         {"weight": per_element},
@@ -320,7 +288,7 @@ FROM_PROBABILITIES = [
         ignore_value=-1.0,
         label_smoothing=0.1,
     ),
-    _from_probs("binary_cross_entropy-soft-eps", soft, eps=1e-3, reduction="sum"),
+    _loss("binary_cross_entropy-soft-eps", soft, eps=1e-3, reduction="sum"),
 ]
 
 LOSSES = PLAIN + WITH_OPTIONS + FOCAL + REGRESSION + FROM_PROBABILITIES
