@@ -2,10 +2,10 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdint>
-#include <optional>
+#include <cstddef>
 #include <vector>
 
+#include "losses/counted_rows.hpp"
 #include "losses/cross_entropy_call.hpp"
 #include "losses/logit_rows.hpp"
 
@@ -16,9 +16,10 @@ template <class T>
 class CrossEntropyArrays {
 public:
     Positions rows, classes;
-    RowInput<T> input, probabilities;            ///< the second is the target, if it holds no indices
-    RowNumbers labels, sample_weight, upstream;  ///< upstream: one a row, for Reduction::none
-    RowResults loss;                             ///< for Reduction::none
+    RowInput<T> input, probabilities;  ///< the second is the target, if it holds no indices
+    CountedRows counted;               ///< labels and sample weights
+    RowNumbers upstream;               ///< one a row, for Reduction::none
+    RowResults loss;                   ///< for Reduction::none
     RowOutput<T> grad;
     double upstream_of_sum = 1.0;  ///< of the other reductions
 
@@ -26,9 +27,9 @@ public:
     explicit CrossEntropyArrays(const CrossEntropyCall<Options>& call)
         : rows(call.rows),
           classes({static_cast<std::ptrdiff_t>(call.classes)}),
+          counted(call.classes, call.options.ignore_index),
           class_count_(call.classes),
-          smoothing_(call.options.label_smoothing),
-          ignore_index_(call.options.ignore_index) {
+          smoothing_(call.options.label_smoothing) {
         const bool none = call.options.reduction == Reduction::none;
         const auto add = [&](const Argument& argument, const Shape& strides) {
             return argument.given() ? rows.add(strides) : -1;
@@ -56,11 +57,11 @@ public:
 
         input = RowInput<T>(call.input, rows, input_rows, classes, input_classes);
         if (call.indices)
-            labels = RowNumbers(call.target, target_rows);
+            counted.labels = RowNumbers(call.target, target_rows);
         else
             probabilities = RowInput<T>(call.target, rows, target_rows, classes, target_classes);
         if (call.sample_weight.given())
-            sample_weight = RowNumbers(call.sample_weight, sample_weight_rows);
+            counted.sample_weight = RowNumbers(call.sample_weight, sample_weight_rows);
         if (none && call.upstream.given())
             upstream = RowNumbers(call.upstream, upstream_rows);
         if (!none && call.upstream.given())
@@ -77,23 +78,6 @@ public:
     }
     CrossEntropyArrays(const CrossEntropyArrays&) = delete;  // the arrays point to its positions
     CrossEntropyArrays& operator=(const CrossEntropyArrays&) = delete;
-
-    /// Whether a row counts. `label` becomes its label, no_index for class probabilities.
-    bool reads(const RowPlace& place, std::size_t& label) const {
-        label = no_index;
-        if (sample_weight.given() && sample_weight[place] == 0.0)
-            return false;
-        if (!labels.given())
-            return true;
-        const std::int64_t number = labels.integer(place);
-        label = checked_label(number);
-        return !is_ignored(number);
-    }
-    bool is_ignored(std::int64_t label) const { return ignore_index_ && label == *ignore_index_; }
-    /// The labels were checked, but another thread of the caller's may be writing them: no_index outside the classes.
-    std::size_t checked_label(std::int64_t label) const {
-        return static_cast<std::uint64_t>(label) < class_count_ ? static_cast<std::size_t>(label) : no_index;
-    }
 
     bool class_weighted() const { return weights_ != nullptr; }
     double class_weight(std::size_t j) const {
@@ -138,7 +122,6 @@ public:
 private:
     std::size_t class_count_;
     double smoothing_;
-    std::optional<std::int64_t> ignore_index_;
     Line weight_line_;
     const char* weights_ = nullptr;
 };

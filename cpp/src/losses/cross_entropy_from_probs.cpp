@@ -9,6 +9,7 @@
 #include "losses/cross_entropy_arrays.hpp"
 #include "losses/cross_entropy_call.hpp"
 #include "losses/dtype_switch.hpp"
+#include "losses/elementary.hpp"
 #include "losses/row_sweeps.hpp"
 
 namespace logitloss {
@@ -79,7 +80,7 @@ public:
 
     bool reads(const RowPlace& place, Row& row) const {
         row.clipping = clipping_;
-        return arrays_.reads(place, row.label) && (!call_.indices || row.label != no_index);
+        return arrays_.counted.reads(place, row.label) && (!call_.indices || row.label != no_index);
     }
     void skip(const RowPlace& place, Scratch& scratch) const {
         if (stage_ == Stage::checking)
@@ -120,7 +121,7 @@ public:
         double loss = dense_ ? row.first : label_loss(place, row, scratch);
         if (dense_ && call_.options.eps)
             row.linear = row.second / row.clipping.total;
-        const double sample_weight = arrays_.sample_weight.given() ? arrays_.sample_weight[place] : 1.0;
+        const double sample_weight = arrays_.counted.weight(place);
         loss *= sample_weight;
         if (arrays_.loss.given())
             arrays_.loss.set(place, loss);
@@ -164,15 +165,6 @@ private:
         if (label != no_index)
             out[label] = number(at_label);
         arrays_.grad.store(place, first, n, out);
-    }
-
-    double log_of(double x) const {
-        kernels_.float64.log(&x, 1, &x);
-        return x;
-    }
-    double log1p_of(double x) const {
-        kernels_.float64.log1p(&x, 1, &x);
-        return x;
     }
 
     /// Loss of a class index y. With eps and the sum s of all and s' of the other probabilities, -log(p_y / s) is

@@ -69,7 +69,7 @@ public:
     bool sums_losses() const { return true; }
 
     // Of a row.
-    bool reads(RowPlace& place) const { return arrays_.reads(place, place.target); }
+    bool reads(RowPlace& place) const { return arrays_.counted.reads(place, place.target); }
 
     void skip(const RowPlace& place, Scratch<T>& scratch) const {
         if (arrays_.loss.given())
@@ -99,7 +99,7 @@ public:
     }
 
     Write end(const RowPlace& place, const RowSums<T>& sums, const RowEnd& end, double& loss) const {
-        const double sample_weight = arrays_.sample_weight.given() ? arrays_.sample_weight[place] : 1.0;
+        const double sample_weight = arrays_.counted.weight(place);
         const RowFigures figures{
             end.gap,   end.lse,         end.probability, end.complement, static_cast<double>(sums.max),
             sums.gaps, sums.other_mass, sums.out_mass,   sums.mass};
@@ -144,10 +144,10 @@ public:
         sums.start(tile);
         if (call_.indices)
             read_labels(tile, sums);
-        if (!arrays_.sample_weight.given())
+        if (!arrays_.counted.sample_weight.given())
             return;
         double weights[most_lanes];
-        arrays_.sample_weight.read(tile, weights);
+        arrays_.counted.sample_weight.read(tile, weights);
         for (std::size_t r = 0; r < tile.count; ++r) {
             sums.read[r] &= weights[r] != 0.0;
             sums.all_read &= sums.read[r];
@@ -278,16 +278,16 @@ private:
 
     void read_labels(const Tile& tile, TileSums<T>& sums) const {
         std::int64_t labels[most_lanes];
-        arrays_.labels.read_integers(tile, labels);
+        arrays_.counted.labels.read_integers(tile, labels);
         const auto classes = static_cast<std::int64_t>(call_.classes);
         for (std::size_t r = 0; r < tile.count; ++r) {
-            const bool inside = labels[r] >= 0 && labels[r] < classes;  // as checked_label
+            const bool inside = labels[r] >= 0 && labels[r] < classes;  // still: see CountedRows
             sums.target[r] = inside ? static_cast<T>(labels[r]) : T(-1);
         }
         if (!call_.options.ignore_index)
             return;
         for (std::size_t r = 0; r < tile.count; ++r) {
-            sums.read[r] = !arrays_.is_ignored(labels[r]);
+            sums.read[r] = !arrays_.counted.is_ignored(labels[r]);
             sums.all_read &= sums.read[r];
         }
     }
@@ -295,8 +295,8 @@ private:
     void row_weights(const Tile& tile, double (&weight)[most_lanes], double (&factor)[most_lanes]) const {
         std::fill(weight, weight + tile.lanes, 1.0);
         std::fill(factor, factor + tile.lanes, 1.0);
-        if (arrays_.sample_weight.given())
-            arrays_.sample_weight.read(tile, weight);
+        if (arrays_.counted.sample_weight.given())
+            arrays_.counted.sample_weight.read(tile, weight);
         if (arrays_.upstream.given())
             arrays_.upstream.read(tile, factor);
         for (std::size_t r = 0; r < tile.lanes; ++r)

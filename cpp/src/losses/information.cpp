@@ -9,6 +9,7 @@
 #include "losses/arguments.hpp"
 #include "losses/dtype_switch.hpp"
 #include "losses/element_map.hpp"
+#include "losses/elementary.hpp"
 #include "losses/logit_rows.hpp"
 #include "losses/row_sweeps.hpp"
 
@@ -26,11 +27,6 @@ void check_base(const InformationOptions& options) {
     require_positive_finite("base", *options.base);
     if (*options.base == 1.0)
         throw value_error("base: got 1.0, expected another base, whose logarithm is not 0");
-}
-
-double log_of(double x) {
-    kernels().float64.log(&x, 1, &x);
-    return x;
 }
 
 /// Nats in one unit of the result.
@@ -178,14 +174,6 @@ private:
         }
         const double sum = others.total();
         return std::isinf(top) ? quiet_nan : log1p_of(sum) + gaps.total() / (1.0 + sum);
-    }
-    double exp_of(double x) const {
-        table_.float64.exp(&x, 1, &x);
-        return x;
-    }
-    double log1p_of(double x) const {
-        table_.float64.log1p(&x, 1, &x);
-        return x;
     }
 
     const MeasureCall& call_;

@@ -8,6 +8,7 @@
 
 #include "losses/arguments.hpp"
 #include "losses/class_indices.hpp"
+#include "losses/counted_rows.hpp"
 #include "losses/dtype_switch.hpp"
 #include "losses/element_map.hpp"
 #include "losses/logit_rows.hpp"
@@ -79,7 +80,8 @@ public:
           kernels_(detail::kernels().of<T>()),
           positions_(call.rows),
           class_positions_({static_cast<std::ptrdiff_t>(call.classes)}),
-          right_(right) {
+          right_(right),
+          counted_(call.classes, call.options.ignore_index) {
         const auto class_axis = static_cast<std::size_t>(call.axis);
         positions_.add(without_axis(call.logits.strides, call.axis));
         positions_.add(call.indices ? call.target.strides : without_axis(call.target.strides, call.axis));
@@ -91,11 +93,11 @@ public:
         class_positions_.simplify(false);
         logits_ = RowInput<T>(call.logits, positions_, 0, class_positions_, 0);
         if (call.indices)
-            labels_ = RowNumbers(call.target, 1);
+            counted_.labels = RowNumbers(call.target, 1);
         else
             target_ = RowInput<T>(call.target, positions_, 1, class_positions_, 1);
         if (call.sample_weight.given())
-            sample_weight_ = RowNumbers(call.sample_weight, 2);
+            counted_.sample_weight = RowNumbers(call.sample_weight, 2);
     }
 
     double share() {
@@ -114,15 +116,7 @@ public:
     void skip(const RowPlace&, const Scratch&) const {}
 
     bool reads(const RowPlace& place, Row& row) const {
-        if (sample_weight_.given() && sample_weight_[place] == 0.0)
-            return false;
-        if (!call_.indices)
-            return true;
-        const std::int64_t label = labels_.integer(place);
-        // The labels were checked, but another thread of the caller's may be writing them.
-        if (label >= 0 && static_cast<std::uint64_t>(label) < call_.classes)
-            row.label = static_cast<std::size_t>(label);
-        return row.label != no_index && !(call_.options.ignore_index && label == *call_.options.ignore_index);
+        return counted_.reads(place, row.label) && (!call_.indices || row.label != no_index);
     }
 
     Block reduce(int sweep, const RowPlace& place, const Row& row, std::size_t first, std::size_t n,
@@ -159,7 +153,7 @@ public:
 
     double end(const RowPlace& place, const Row& row, const Scratch&) const {
         const bool is_right = row.beaten_by < static_cast<double>(call_.options.top_k);  // not of NaN
-        const double weight = sample_weight_.given() ? sample_weight_[place] : 1.0;
+        const double weight = counted_.weight(place);
         return is_right == right_ ? weight : 0.0;
     }
 
@@ -168,8 +162,8 @@ private:
     const Kernels<T>& kernels_;
     Positions positions_, class_positions_;
     bool right_;
+    CountedRows counted_;
     RowInput<T> logits_, target_;
-    RowNumbers labels_, sample_weight_;
 };
 
 double run_accuracy(const ArrayView& logits, const ArrayView& target, const AccuracyOptions& options, bool right) {
