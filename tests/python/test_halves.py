@@ -78,6 +78,43 @@ def test_softmaxes_and_their_products(classes, half, rng):
         assert_rounded(got, *getattr(reference, vjp)(y.astype(np.float64), dy.astype(np.float64)), 1e-6)
 
 
+def with_gaps(x):
+    """The same rows, further apart."""
+    return np.concatenate([x, x[..., :1]], axis=-1)[..., :-1]
+
+
+LAYOUTS = {
+    "contiguous": np.ascontiguousarray,
+    "with gaps": with_gaps,
+    "unaligned": unaligned,
+    "backwards": lambda x: np.flip(np.flip(x).copy()),
+    "every other": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+    "fortran": np.asfortranarray,
+}
+
+
+@every_half
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [*SHAPES, (70, 3), (200, 10), (130, 100), (3, 200, 5)], ids=str)
+def test_results_are_those_of_float32_rounded_once(shape, layout, half, rng):
+    """To the bit: blocks, tiles and elements, however they are gathered and scattered."""
+    x = (3 * rng.standard_normal(shape)).astype(half)
+    x[rng.random(shape) < 0.01] = -np.inf
+    target = rng.integers(0, shape[1], (shape[0], *shape[2:]))
+    binary = rng.integers(0, 2, shape)
+    make = LAYOUTS[layout]
+    calls = [
+        lambda z: ll.cross_entropy_value_and_grad(z, target, axis=1, reduction="none", label_smoothing=0.1),
+        lambda z: (ll.logsumexp(z, axis=1), ll.softmax(z, axis=1)),
+        lambda z: ll.bce_with_logits_value_and_grad(z, binary, reduction="none"),
+        lambda z: ll.mean_squared_error_value_and_grad(z, binary.astype(z.dtype), reduction="none"),
+    ]
+    for call in calls:
+        (loss, grad), (wide_loss, wide_grad) = call(make(x)), call(make(x.astype(np.float32)))
+        assert_same_bits(loss, wide_loss)
+        assert_same_bits(grad, wide_grad.astype(half))
+
+
 @every_half
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_any_axis_and_layout(axis, half, rng):

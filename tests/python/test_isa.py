@@ -90,7 +90,7 @@ def test_scalar_is_the_last_resort():
 def test_vector_code_is_used_where_the_cpu_has_it():
     with open("/proc/cpuinfo") as file:
         flags = file.read().split()
-    assert ("avx2" in ISAS) == ({"avx2", "fma"} <= set(flags))
+    assert ("avx2" in ISAS) == ({"avx2", "fma", "f16c"} <= set(flags))
     assert ("avx512" in ISAS) <= ({"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= set(flags))
 
 

@@ -307,14 +307,35 @@ struct Kernels {
     void (*log1p)(const T* x, std::size_t n, T* out);
 };
 
+/// Halves as they are stored: the bytes of a 16-bit word, so that they may lie at any address.
+struct Float16 {
+    unsigned char bytes[2];
+};
+struct BFloat16 {
+    unsigned char bytes[2];
+};
+
+/// Halves are stored and never computed with: a block of them becomes floats, and floats become a block of them.
+template <class Half>
+struct HalfKernels {
+    /// Exact; NaNs stay NaN.
+    void (*widen)(const Half* in, std::size_t n, float* out);
+    /// Rounded to nearest even: beyond the largest number infinity, subnormals kept, every NaN the positive quiet one.
+    void (*narrow)(const float* in, std::size_t n, StoreMode mode, Half* out);
+};
+
 struct KernelTable {
     const char* name;
     bool (*supported)();
     Kernels<float> float32;
     Kernels<double> float64;
+    HalfKernels<Float16> float16;
+    HalfKernels<BFloat16> bfloat16;
 
     template <class T>
     const Kernels<T>& of() const;
+    template <class Half>
+    const HalfKernels<Half>& halves() const;
 };
 
 template <>
@@ -324,6 +345,14 @@ inline const Kernels<float>& KernelTable::of<float>() const {
 template <>
 inline const Kernels<double>& KernelTable::of<double>() const {
     return float64;
+}
+template <>
+inline const HalfKernels<Float16>& KernelTable::halves<Float16>() const {
+    return float16;
+}
+template <>
+inline const HalfKernels<BFloat16>& KernelTable::halves<BFloat16>() const {
+    return bfloat16;
 }
 
 }  // namespace logitloss::detail

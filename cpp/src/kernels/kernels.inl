@@ -39,6 +39,8 @@
 
 #include "kernels/slow.inl"
 
+#include "kernels/half.inl"
+
 template <class T>
 constexpr Kernels<T> make_kernels() {
     Kernels<T> k{};
@@ -94,5 +96,10 @@ constexpr Kernels<T> make_kernels() {
 }
 
 constexpr KernelTable make_table(const char* name, bool (*supported_here)()) {
-    return {name, supported_here, make_kernels<float>(), make_kernels<double>()};
+    return {name,
+            supported_here,
+            make_kernels<float>(),
+            make_kernels<double>(),
+            {widen_halves<Float16>, narrow_to_halves<Float16>},
+            {widen_halves<BFloat16>, narrow_to_halves<BFloat16>}};
 }

@@ -5,18 +5,17 @@
 #include <limits>
 #include <type_traits>
 
+#include "kernels/kernel_table.hpp"
 #include "layout/half.hpp"
+#include "runtime/dispatch.hpp"
 
 namespace logitloss::detail {
 namespace {
 
-/// Storage of the half types; their arithmetic type is float.
-struct Float16 {
-    std::uint16_t bits;
-};
-struct BFloat16 {
-    std::uint16_t bits;
-};
+/// What is stored so is widened and rounded by the kernels where it is contiguous, which takes a fraction of the time
+/// of the conversions one by one and gives the same bits.
+template <class Stored>
+constexpr bool is_half = std::is_same_v<Stored, Float16> || std::is_same_v<Stored, BFloat16>;
 
 template <class Stored>
 Stored read_bytes(const char* data, bool byteswapped) {
@@ -35,29 +34,35 @@ T to_number(Stored value) {
 }
 template <class T>
 T to_number(Float16 value) {
-    return static_cast<T>(float_from_float16(value.bits));
+    return static_cast<T>(to_float(value));
 }
 template <class T>
 T to_number(BFloat16 value) {
-    return static_cast<T>(float_from_bfloat16(value.bits));
+    return static_cast<T>(to_float(value));
 }
 
 template <class Stored, class T>
 Stored from_number(T value) {
-    if constexpr (std::is_same_v<Stored, Float16>)
-        return {float16_from_float(static_cast<float>(value))};
-    else if constexpr (std::is_same_v<Stored, BFloat16>)
-        return {bfloat16_from_float(static_cast<float>(value))};
+    if constexpr (is_half<Stored>)
+        return to_half<Stored>(static_cast<float>(value));
     else
         return static_cast<Stored>(value);
 }
 
+template <class Stored>
+bool contiguous(const Line& line) {
+    return line.stride == static_cast<std::ptrdiff_t>(sizeof(Stored)) && !line.byteswapped;
+}
+
 template <class T, class Stored>
 void gather_as(const Line& line, const char* data, std::size_t n, T* out) {
+    if constexpr (is_half<Stored> && std::is_same_v<T, float>)
+        if (contiguous<Stored>(line))
+            return kernels().halves<Stored>().widen(reinterpret_cast<const Stored*>(data), n, out);
     if (line.byteswapped && sizeof(Stored) > 1) {
         for (std::size_t i = 0; i < n; ++i, data += line.stride)
             out[i] = to_number<T>(read_bytes<Stored>(data, true));
-    } else if (line.stride == static_cast<std::ptrdiff_t>(sizeof(Stored))) {
+    } else if (contiguous<Stored>(line)) {
         for (std::size_t i = 0; i < n; ++i) {
             Stored value;
             std::memcpy(&value, data + i * sizeof(Stored), sizeof value);
@@ -71,6 +76,9 @@ void gather_as(const Line& line, const char* data, std::size_t n, T* out) {
 
 template <class T, class Stored>
 void scatter_as(const Line& line, const T* in, std::size_t n, char* data) {
+    if constexpr (is_half<Stored> && std::is_same_v<T, float>)
+        if (contiguous<Stored>(line))
+            return kernels().halves<Stored>().narrow(in, n, StoreMode::cached, reinterpret_cast<Stored*>(data));
     for (std::size_t i = 0; i < n; ++i, data += line.stride) {
         const Stored value = from_number<Stored>(in[i]);
         std::memcpy(data, &value, sizeof value);

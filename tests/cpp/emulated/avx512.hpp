@@ -19,6 +19,7 @@
 // What SIMDe 0.7 lacks. Streaming stores become aligned ones, which want the same pointers.
 #define _mm512_stream_ps(p, a) simde_mm512_store_ps(p, a)
 #define _mm512_stream_pd(p, a) simde_mm512_store_pd(p, a)
+#define _mm512_stream_si512(p, a) simde_mm512_store_si512(p, a)
 #define _mm512_extractf32x8_ps(a, half) _mm256_castpd_ps(simde_mm512_extractf64x4_pd(simde_mm512_castps_pd(a), half))
 #define _mm512_cvtps_pd(a) widen_to_512(a)
 #define _mm512_cvtpd_ps(a) narrow_from_512(a)
@@ -29,6 +30,27 @@ static inline simde__m512d widen_to_512(__m256 a) {
 static inline __m256 narrow_from_512(simde__m512d a) {
     return _mm256_set_m128(_mm256_cvtpd_ps(simde_mm512_extractf64x4_pd(a, 1)),
                            _mm256_cvtpd_ps(simde_mm512_extractf64x4_pd(a, 0)));
+}
+
+#define _mm512_cvtepu16_epi32(a) widen_words_to_512(a)
+#define _mm512_cvtph_ps(a) widen_halves_to_512(a)
+#define _mm512_cvtps_ph(a, rounding) narrow_halves_from_512(a)
+static inline simde__m512i widen_words_to_512(__m256i a) {
+    return simde_mm512_inserti64x4(simde_mm512_castsi256_si512(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(a))),
+                                   _mm256_cvtepu16_epi32(_mm256_extracti128_si256(a, 1)), 1);
+}
+static inline simde__m512 widen_halves_to_512(__m256i a) {
+    const __m256 lower = _mm256_cvtph_ps(_mm256_castsi256_si128(a));
+    const __m256 upper = _mm256_cvtph_ps(_mm256_extracti128_si256(a, 1));
+    return simde_mm512_castpd_ps(
+        simde_mm512_insertf64x4(simde_mm512_castpd256_pd512(_mm256_castps_pd(lower)), _mm256_castps_pd(upper), 1));
+}
+static inline __m256i narrow_halves_from_512(simde__m512 a) {
+    const simde__m512d both = simde_mm512_castps_pd(a);
+    const __m256 lower = _mm256_castpd_ps(simde_mm512_extractf64x4_pd(both, 0));
+    const __m256 upper = _mm256_castpd_ps(simde_mm512_extractf64x4_pd(both, 1));
+    return _mm256_set_m128i(_mm256_cvtps_ph(upper, _MM_FROUND_TO_NEAREST_INT),
+                            _mm256_cvtps_ph(lower, _MM_FROUND_TO_NEAREST_INT));
 }
 
 // The file's target region must stay shut, or the emulation would itself become AVX-512. GCC passes over a region

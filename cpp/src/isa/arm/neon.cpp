@@ -133,6 +133,32 @@ LOGITLOSS_INLINE VecD widen(VecF a) {
 }
 LOGITLOSS_INLINE VecF narrow(VecD lower, VecD upper) { return {vcvt_high_f32_f64(vcvt_f32_f64(lower.v), upper.v)}; }
 
+// Halves may lie at odd addresses, which only bytes are loaded from and stored to.
+LOGITLOSS_INLINE uint16x4_t load_half_vector(const void* p) {
+    return vreinterpret_u16_u8(vld1_u8(static_cast<const std::uint8_t*>(p)));
+}
+LOGITLOSS_INLINE VecF load(const Float16* p) { return {vcvt_f32_f16(vreinterpret_f16_u16(load_half_vector(p)))}; }
+LOGITLOSS_INLINE VecF load(const BFloat16* p) { return {vreinterpretq_f32_u32(vshll_n_u16(load_half_vector(p), 16))}; }
+LOGITLOSS_INLINE uint16x8_t rounded_to(const Float16*, VecF lower, VecF upper) {
+    return vreinterpretq_u16_f16(vcvt_high_f16_f32(vcvt_f16_f32(lower.v), upper.v));
+}
+// Half an ulp is added, or a little less where bit 16, the last that stays, is even.
+LOGITLOSS_INLINE uint32x4_t rounded_to_16_bits(VecF a) {
+    const Bits<float> u = bits(a);
+    return (u + splat_bits(0x7fffu) + shift_right<31>(shift_left<15>(u))).v;
+}
+LOGITLOSS_INLINE uint16x8_t rounded_to(const BFloat16*, VecF lower, VecF upper) {
+    return vshrn_high_n_u32(vshrn_n_u32(rounded_to_16_bits(lower), 16), rounded_to_16_bits(upper), 16);
+}
+template <class Half>
+LOGITLOSS_INLINE void store(Half* p, VecF lower, VecF upper) {
+    vst1q_u8(static_cast<std::uint8_t*>(static_cast<void*>(p)), vreinterpretq_u8_u16(rounded_to(p, lower, upper)));
+}
+template <class Half>
+LOGITLOSS_INLINE void stream(Half* p, VecF lower, VecF upper) {
+    store(p, lower, upper);
+}
+
 LOGITLOSS_INLINE void transpose(VecF (&q)[4]) {
     const float64x2_t low01 = vreinterpretq_f64_f32(vzip1q_f32(q[0].v, q[1].v));
     const float64x2_t high01 = vreinterpretq_f64_f32(vzip2q_f32(q[0].v, q[1].v));

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "kernels/kernel_table.hpp"
+#include "layout/half.hpp"
 
 namespace logitloss::detail::scalar {
 namespace {
@@ -210,6 +211,26 @@ LOGITLOSS_INLINE Vec<float> narrow(Vec<double> lower, Vec<double> upper) {
     return per_lane<float>([&](std::size_t i) {
         return static_cast<float>(i < Vec<double>::lanes ? lower.v[i] : upper.v[i - Vec<double>::lanes]);
     });
+}
+
+// Halves: consecutive ones at any address as the floats that they are, and two vectors of floats rounded to nearest even.
+// Of NaNs only the positive quiet one may be stored. `stream` needs an address aligned to the vector.
+LOGITLOSS_INLINE Vec<float> load(const Float16* p) {
+    return per_lane<float>([=](std::size_t i) { return to_float(p[i]); });
+}
+LOGITLOSS_INLINE Vec<float> load(const BFloat16* p) {
+    return per_lane<float>([=](std::size_t i) { return to_float(p[i]); });
+}
+template <class Half>
+LOGITLOSS_INLINE void store(Half* p, Vec<float> lower, Vec<float> upper) {
+    for (std::size_t i = 0; i < Vec<float>::lanes; ++i) {
+        p[i] = to_half<Half>(lower.v[i]);
+        p[Vec<float>::lanes + i] = to_half<Half>(upper.v[i]);
+    }
+}
+template <class Half>
+LOGITLOSS_INLINE void stream(Half* p, Vec<float> lower, Vec<float> upper) {
+    store(p, lower, upper);
 }
 
 bool supported() { return true; }

@@ -159,6 +159,38 @@ LOGITLOSS_INLINE VecF narrow(VecD lower, VecD upper) {
     return {_mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(lower.v)), _mm512_cvtpd_ps(upper.v), 1)};
 }
 
+LOGITLOSS_INLINE __m256i load_half_vector(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+LOGITLOSS_INLINE VecF load(const Float16* p) { return {_mm512_cvtph_ps(load_half_vector(p))}; }
+LOGITLOSS_INLINE VecF load(const BFloat16* p) {
+    return from_bits(shift_left<16>(Bits<float>{_mm512_cvtepu16_epi32(load_half_vector(p))}));
+}
+LOGITLOSS_INLINE __m512i rounded_to(const Float16*, VecF lower, VecF upper) {
+    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtps_ph(lower.v, _MM_FROUND_TO_NEAREST_INT)),
+                              _mm512_cvtps_ph(upper.v, _MM_FROUND_TO_NEAREST_INT), 1);
+}
+// Half an ulp is added, or a little less where bit 16, the last that stays, is even. Not vcvtne2ps2bf16: it flushes
+// subnormals (docs/adr/0019-halves.md).
+LOGITLOSS_INLINE __m512i rounded_to_16_bits(VecF a) {
+    const Bits<float> u = bits(a);
+    const __mmask16 odd = _mm512_test_epi32_mask(u.v, splat_bits(0x10000u).v);
+    return _mm512_mask_add_epi32((u + splat_bits(0x7fffu)).v, odd, u.v, splat_bits(0x8000u).v);
+}
+LOGITLOSS_INLINE __m512i rounded_to(const BFloat16*, VecF lower, VecF upper) {
+    alignas(64) static constexpr std::int16_t upper_words[32] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21,
+                                                                 23, 25, 27, 29, 31, 33, 35, 37, 39, 41, 43,
+                                                                 45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
+    return _mm512_permutex2var_epi16(rounded_to_16_bits(lower), _mm512_load_si512(upper_words),
+                                     rounded_to_16_bits(upper));
+}
+template <class Half>
+LOGITLOSS_INLINE void store(Half* p, VecF lower, VecF upper) {
+    _mm512_storeu_si512(p, rounded_to(p, lower, upper));
+}
+template <class Half>
+LOGITLOSS_INLINE void stream(Half* p, VecF lower, VecF upper) {
+    _mm512_stream_si512(static_cast<__m512i*>(static_cast<void*>(p)), rounded_to(p, lower, upper));
+}
+
 // A 128-bit part of vector i comes from row i, or i + the parts before it: transposing inside the parts is then enough.
 LOGITLOSS_INLINE void transpose_parts(VecF (&q)[4]) {
     const __m512 low01 = _mm512_unpacklo_ps(q[0].v, q[1].v);

@@ -1,0 +1,90 @@
+// float16 and bfloat16: stored, and never computed with. Blocks of them are widened before a kernel reads them and
+// rounded after it has written; in between everything is float32.
+
+/// Halves to floats: any whole number of vectors at a time, at least one.
+template <class Half>
+struct Widening {
+    using From = Half;
+    using To = float;
+    static constexpr std::size_t least = Vec<float>::lanes;
+
+    template <std::size_t size>
+    static LOGITLOSS_INLINE void step(const Half* from, float* to) {
+        LOGITLOSS_UNROLL
+        for (std::size_t i = 0; i < size; i += least)
+            store(to + i, load(from + i));
+    }
+};
+
+/// Floats to halves, of which two vectors fill one.
+template <class Half, bool streamed>
+struct Rounding {
+    using From = float;
+    using To = Half;
+    static constexpr std::size_t least = 2 * Vec<float>::lanes;
+
+    template <std::size_t size>
+    static LOGITLOSS_INLINE void step(const float* from, Half* to) {
+        LOGITLOSS_UNROLL
+        for (std::size_t i = 0; i < size; i += least) {
+            const Vec<float> lower = with_one_nan(load(from + i));
+            const Vec<float> upper = with_one_nan(load(from + i + least / 2));
+            if constexpr (streamed)
+                stream(to + i, lower, upper);
+            else
+                store(to + i, lower, upper);
+        }
+    }
+};
+
+/// At least `size` elements. The last ones, if they are no whole step, overlap those before and are converted twice:
+/// by `Last`, since their place in the output is aligned to nothing.
+template <class Conversion, class Last, std::size_t size>
+LOGITLOSS_INLINE void convert_in_steps(const typename Conversion::From* from, std::size_t n,
+                                       typename Conversion::To* to) {
+    for (std::size_t i = 0; i + size <= n; i += size)
+        Conversion::template step<size>(from + i, to + i);
+    if (n % size != 0)
+        Last::template step<size>(from + n - size, to + n - size);
+}
+
+/// Fewer elements than the least step takes: on copies, of which the rest is 0.
+template <class Conversion>
+__attribute__((noinline)) void convert_few(const typename Conversion::From* from, std::size_t n,
+                                           typename Conversion::To* to) {
+    using From = typename Conversion::From;
+    using To = typename Conversion::To;
+    constexpr std::size_t size = Conversion::least;
+    asm("" : "+r"(n));  // a compiler that knows n to be small copies by rep movs, which takes long to start
+    From copy[size];
+    To converted[size];
+    __builtin_memcpy(copy, from, n * sizeof(From));
+    __builtin_memset(copy + n, 0, (size - n) * sizeof(From));
+    Conversion::template step<size>(copy, converted);
+    __builtin_memcpy(to, converted, n * sizeof(To));
+}
+
+template <class Conversion>
+LOGITLOSS_INLINE void convert(const typename Conversion::From* from, std::size_t n, typename Conversion::To* to) {
+    if (n >= group_size<float>)
+        convert_in_steps<Conversion, Conversion, group_size<float>>(from, n, to);
+    else if (n >= Conversion::least)
+        convert_in_steps<Conversion, Conversion, Conversion::least>(from, n, to);
+    else
+        convert_few<Conversion>(from, n, to);
+}
+
+/// HalfKernels::widen.
+template <class Half>
+void widen_halves(const Half* in, std::size_t n, float* out) {
+    convert<Widening<Half>>(in, n, out);
+}
+
+/// HalfKernels::narrow.
+template <class Half>
+void narrow_to_halves(const float* in, std::size_t n, StoreMode mode, Half* out) {
+    if (mode != StoreMode::streaming || n < group_size<float>)
+        return convert<Rounding<Half, false>>(in, n, out);
+    convert_in_steps<Rounding<Half, true>, Rounding<Half, false>, group_size<float>>(in, n, out);
+    stream_fence();
+}
