@@ -48,7 +48,12 @@ public:
     bool classes_apart(std::ptrdiff_t step) const {
         return classes_->axes() == 1 && std::abs(step) < std::abs(line_.stride);
     }
+    /// Whether rows `step` bytes apart follow one another like the elements of one line.
+    bool rows_in_one_line(std::ptrdiff_t step) const {
+        return classes_->axes() == 1 && step == static_cast<std::ptrdiff_t>(classes_->count()) * line_.stride;
+    }
     std::ptrdiff_t stride() const { return line_.stride; }
+    const Line& line() const { return line_; }
     /// The rows' numbers of one class, `step` bytes apart.
     Line across(std::ptrdiff_t step) const { return {line_.dtype, line_.byteswapped, step}; }
 
@@ -129,22 +134,32 @@ public:
             }
             return columns;
         }
+        if (!direct_)
+            gather_rows(tile, classes, buffer.rows.data());
         const T* rows[most_lanes];
         for (std::size_t r = 0; r < tile.lanes; ++r) {
-            char* row = start + static_cast<std::ptrdiff_t>(r < tile.count ? r : 0) * step;
-            T* copied = buffer.rows.data() + r * classes;
-            rows[r] = direct_ ? reinterpret_cast<const T*>(row) : copied;
-            if (!direct_)
-                lines_.for_pieces(row, 0, classes,
-                                  [&](const Line& line, char* piece, std::size_t done, std::size_t run) {
-                                      gather(line, piece, run, copied + done);
-                                  });
+            const std::size_t row = r < tile.count ? r : 0;
+            rows[r] = direct_ ? reinterpret_cast<const T*>(start + static_cast<std::ptrdiff_t>(row) * step)
+                              : buffer.rows.data() + row * classes;
         }
         kernels.transpose_rows(rows, {tile.lanes, classes}, columns);
         return columns;
     }
 
 private:
+    /// A tile's rows, one after another.
+    void gather_rows(const Tile& tile, std::size_t classes, T* out) const {
+        char* start = data_ + tile.offset[operand_];
+        const std::ptrdiff_t step = tile.step[operand_];
+        if (lines_.rows_in_one_line(step))
+            return gather(lines_.line(), start, tile.count * classes, out);
+        for (std::size_t r = 0; r < tile.count; ++r)
+            lines_.for_pieces(start + static_cast<std::ptrdiff_t>(r) * step, 0, classes,
+                              [&](const Line& line, char* piece, std::size_t done, std::size_t run) {
+                                  gather(line, piece, run, out + r * classes + done);
+                              });
+    }
+
     ClassLines lines_;
     char* data_ = nullptr;  // read only
     std::size_t operand_ = 0;
@@ -210,16 +225,24 @@ public:
                                : buffer.rows.data() + r * classes;
         }
         kernels.transpose_columns(columns, {tile.lanes, classes}, rows);
-        if (direct_)
-            return;
-        for (std::size_t r = 0; r < tile.count; ++r)
-            lines_.for_pieces(start + static_cast<std::ptrdiff_t>(r) * step, 0, classes,
-                              [&](const Line& line, char* piece, std::size_t done, std::size_t run) {
-                                  scatter(line, rows[r] + done, run, piece);
-                              });
+        if (!direct_)
+            scatter_rows(buffer.rows.data(), tile, classes);
     }
 
 private:
+    /// A tile's rows, one after another.
+    void scatter_rows(const T* in, const Tile& tile, std::size_t classes) const {
+        char* start = data_ + tile.offset[operand_];
+        const std::ptrdiff_t step = tile.step[operand_];
+        if (lines_.rows_in_one_line(step))
+            return scatter(lines_.line(), in, tile.count * classes, start);
+        for (std::size_t r = 0; r < tile.count; ++r)
+            lines_.for_pieces(start + static_cast<std::ptrdiff_t>(r) * step, 0, classes,
+                              [&](const Line& line, char* piece, std::size_t done, std::size_t run) {
+                                  scatter(line, in + r * classes + done, run, piece);
+                              });
+    }
+
     ClassLines lines_;
     char* data_ = nullptr;
     std::size_t operand_ = 0;
