@@ -1,9 +1,11 @@
-// Every one of the 2^32 float32 inputs of exp, log and log1p, on one instruction set:
+// Every one of the 2^32 float32 inputs of exp, log and log1p, and of the roundings to float16 and bfloat16, on one
+// instruction set:
 //
 //     logitloss_exhaustive [isa [other_isa]]
 //
-// prints, per function, the largest error in ulp, the input it was met at and the mean over the finite results, as a
-// Markdown table. With two names it compares their bits instead. Takes minutes.
+// prints, per function, the largest error in ulp, the input it was met at and the mean over the finite results, and per
+// rounding the inputs that give other bits than the format's definition, as Markdown tables. With two names it compares
+// their bits instead. Takes minutes.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -14,6 +16,7 @@
 #include <vector>
 
 #include "elementary_reference.hpp"
+#include "half_reference.hpp"
 #include "logitloss/runtime.hpp"
 #include "runtime/dispatch.hpp"
 
@@ -78,18 +81,50 @@ Survey survey_share(const Function& function, const KernelTable& table, const Ke
     return survey;
 }
 
-Survey survey_all(const Function& function, const KernelTable& table, const KernelTable* other) {
+/// Inputs that the table rounds to other bits than `other` does, or without it the definition. The share is as above.
+template <class Half>
+Survey survey_rounding_share(const KernelTable& table, const KernelTable* other, std::uint64_t first,
+                             std::uint64_t step) {
+    Survey survey;
+    std::vector<float> x(chunk);
+    std::vector<Half> y(chunk), z(chunk);
+    for (std::uint64_t begin = first * chunk; begin < inputs; begin += step * chunk) {
+        for (std::size_t i = 0; i < chunk; ++i)
+            x[i] = from_word<float>(begin + i);
+        table.halves<Half>().narrow(x.data(), chunk, StoreMode::cached, y.data());
+        if (other != nullptr)
+            other->halves<Half>().narrow(x.data(), chunk, StoreMode::cached, z.data());
+        for (std::size_t i = 0; i < chunk; ++i)
+            survey.different += word_of(y[i]) != (other != nullptr ? word_of(z[i]) : defined_bits<Half>(x[i]));
+    }
+    return survey;
+}
+
+/// What share(first, step) sees for every `first` below `step`, a thread each.
+template <class Share>
+Survey survey_all(const Share& share) {
     const unsigned count = std::max(1u, std::thread::hardware_concurrency());
     std::vector<Survey> shares(count);
     std::vector<std::thread> threads;
     for (unsigned i = 0; i < count; ++i)
-        threads.emplace_back([&, i] { shares[i] = survey_share(function, table, other, i, count); });
+        threads.emplace_back([&, i] { shares[i] = share(i, count); });
     Survey all;
     for (unsigned i = 0; i < count; ++i) {
         threads[i].join();
         all.merge(shares[i]);
     }
     return all;
+}
+
+/// Whether no input of the rounding to Half gives other bits.
+template <class Half>
+bool print_rounding(const char* half, const KernelTable& table, const KernelTable* other) {
+    const Survey all = survey_all([&](std::uint64_t first, std::uint64_t step) {
+        return survey_rounding_share<Half>(table, other, first, step);
+    });
+    std::printf("| float32 to %s | %llu |\n", half, static_cast<unsigned long long>(all.different));
+    std::fflush(stdout);
+    return all.different == 0;
 }
 
 int run(const std::string& name, const std::string& other_name) {
@@ -107,7 +142,9 @@ int run(const std::string& name, const std::string& other_name) {
                       : "| %s%s | largest error, ulp | at | mean, ulp | finite results |\n|---|---|---|---|---|\n",
                 name.c_str(), other_name.c_str());
     for (const Function& function : elementary_functions<float, double>) {
-        const Survey all = survey_all(function, *table, other);
+        const Survey all = survey_all([&](std::uint64_t first, std::uint64_t step) {
+            return survey_share(function, *table, other, first, step);
+        });
         if (other != nullptr)
             std::printf("| %s | %llu |\n", function.name, static_cast<unsigned long long>(all.different));
         else
@@ -117,6 +154,10 @@ int run(const std::string& name, const std::string& other_name) {
         std::fflush(stdout);
         good = good && all.different == 0 && all.worst < 1.0;
     }
+    if (other == nullptr)
+        std::printf("\n| %s, rounding | inputs of other bits than the definition |\n|---|---|\n", name.c_str());
+    good = print_rounding<Float16>("float16", *table, other) && good;
+    good = print_rounding<BFloat16>("bfloat16", *table, other) && good;
     return good ? 0 : 1;
 }
 
