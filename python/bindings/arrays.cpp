@@ -191,6 +191,13 @@ py::object Result::value() const {
     return fresh_ && array_->ndim() == 0 ? py::object(array_->attr("__getitem__")(py::tuple())) : py::object(*array_);
 }
 
+std::string shape_text(const Shape& shape) {
+    py::tuple lengths(shape.size());
+    for (std::size_t axis = 0; axis < shape.size(); ++axis)
+        lengths[axis] = py::int_(shape[axis]);
+    return py::cast<std::string>(py::str(lengths));
+}
+
 Shape shape_of(const py::array& array) { return Shape(array.shape(), array.shape() + array.ndim()); }
 
 Shape shape_without(const py::array& array, int axis) {

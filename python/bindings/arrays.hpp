@@ -67,6 +67,8 @@ private:
 };
 
 Shape shape_of(const py::array& array);
+/// As Python prints it.
+std::string shape_text(const Shape& shape);
 /// The same without an axis; with one that is out of range, which is the library's to report, all of it.
 Shape shape_without(const py::array& array, int axis);
 

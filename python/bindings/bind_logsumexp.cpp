@@ -34,8 +34,11 @@ public:
                 shape.push_back(1);
         result_.emplace(given, "out", shape, dtype);
         view_ = result_->view("out");
-        if (!keepdims || result_->is_scalar() || shape_of(result_->array()) != shape)
+        if (!keepdims || result_->is_scalar())
             return;
+        if (shape_of(result_->array()) != shape)  // the library does not know of the axes that are kept
+            throw value_error("out: got shape " + shape_text(shape_of(result_->array())) + ", expected " +
+                              shape_text(shape));
         for (std::size_t axis = 0; axis < reduced.size(); ++axis) {
             if (reduced[axis])
                 continue;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 import reprlib
 import sys
@@ -73,10 +74,17 @@ def as_integer(value: Any, name: str) -> int:
         raise TypeError(f"{name}: got {reprlib.repr(value)}, expected an int") from None
 
 
+def _broadcast(a: Array, b: Array) -> tuple[Array, Array]:
+    """As `numpy.broadcast_arrays`, which stops at 32 axes where NumPy's arrays have up to 64."""
+    lengths = itertools.zip_longest(reversed(a.shape), reversed(b.shape), fillvalue=1)
+    shape = tuple(n if m == 1 else m for m, n in lengths)[::-1]
+    return np.broadcast_to(a, shape), np.broadcast_to(b, shape)
+
+
 def broadcast_pair(p: Array, q: Array) -> tuple[Array, Array]:
     """`p` and `q` broadcast against each other, as views."""
     try:
-        wide_p, wide_q = np.broadcast_arrays(p, q)
+        wide_p, wide_q = _broadcast(p, q)
     except ValueError:
         raise ValueError(f"q: got shape {q.shape}, expected one that broadcasts with p's {p.shape}") from None
     return wide_p, wide_q
@@ -93,7 +101,7 @@ def weighted_operands(a: Array, b: Array, given: Any) -> tuple[Array, Array, np.
     `given` is what the caller passed as `b`: a Python number takes the dtype of `a`, as in NumPy.
     """
     try:
-        wide_a, wide_b = np.broadcast_arrays(a, b)
+        wide_a, wide_b = _broadcast(a, b)
     except ValueError:
         raise ValueError(f"b: got shape {b.shape}, expected one that broadcasts with a's {a.shape}") from None
     promoted = _for_promotion(a.dtype)

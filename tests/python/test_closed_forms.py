@@ -131,3 +131,16 @@ def test_focal_loss_without_focus_is_bce(dtype, rng):
     want = ll.bce_with_logits_value_and_grad(logits, target)
     for g, w in zip(got, want, strict=True):
         np.testing.assert_allclose(g, w, rtol=1e-6 if dtype == np.float32 else 1e-14)
+
+
+@every_dtype
+@pytest.mark.parametrize("mask", [-1e4, -1e5, -1e30, -np.inf])
+def test_a_trailing_target_leaves_the_other_terms_their_digits(mask, dtype):
+    """z-loss and smoothing take L, which must not be formed from the target's logit."""
+    logits = np.array([[1, 2, mask]], dtype)
+    loss, grad = ll.cross_entropy_value_and_grad(logits, [2], z_loss=0.1)
+    level = 2 + np.log1p(np.exp(-1.0))
+    p = np.exp([1 - level, 2 - level, -np.inf])
+    rtol = 1e-6 if dtype == np.float32 else 1e-14
+    np.testing.assert_allclose(grad, [p * (1 + 0.2 * level) - [0, 0, 1]], rtol=rtol)
+    np.testing.assert_allclose(loss, level - float(logits[0, 2]) + 0.1 * level**2, rtol=rtol)

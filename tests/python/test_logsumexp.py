@@ -2,6 +2,7 @@
 
 import itertools
 
+import mpmath
 import numpy as np
 import pytest
 import reference
@@ -162,3 +163,39 @@ def test_the_gradient_over_several_axes(axis, dtype, rng):
     value, grad = ll.logsumexp_value_and_grad(a, axis=axis)
     np.testing.assert_allclose(value, ll.logsumexp(a, axis=axis), rtol=1e-6)
     np.testing.assert_allclose(grad, np.exp(a - ll.logsumexp(a, axis=axis, keepdims=True)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("weight", [1e-4, 1e-12, 4.14e-17, 1e-100, 1e-300, 1e-308, 5e-324, 1e100, 1e308])
+@pytest.mark.parametrize("top", [1.0, 6.37073236, -700.5, 1e6])
+def test_a_single_weight_of_any_size(weight, top):
+    got, sign = ll.logsumexp(top, b=-weight, return_sign=True)
+    with mpmath.workprec(200):
+        want = mpmath.mpf(top) + mpmath.log(mpmath.mpf(weight))
+        assert abs(got - want) <= 1.5 * np.spacing(max(abs(float(want)), 1.0))
+    assert sign == -1
+
+
+def test_small_weights_beside_each_other(rng):
+    for _ in range(300):
+        size = rng.integers(2, 6)
+        a = rng.standard_normal(size) * rng.choice([1, 10, 100])
+        b = 10.0 ** (rng.uniform(-310, 100) + rng.uniform(-8, 8, size))
+        with mpmath.workprec(200):
+            terms = [mpmath.mpf(float(y)) * mpmath.exp(mpmath.mpf(float(x))) for x, y in zip(a, b)]
+            want = mpmath.log(mpmath.fsum(terms))
+            scale = max(abs(float(want)), abs(a).max(), 1.0)  # the maximum and the logarithm may cancel
+            assert abs(ll.logsumexp(a, b=b) - want) <= 2 * np.spacing(scale), (a, b)
+
+
+def test_out_keeps_the_axes_that_the_result_keeps():
+    for shape in ((3,), (7,)):
+        out = np.full(shape, 5.0)
+        with pytest.raises(ValueError, match=r"out: got shape .*, expected \(1, 3\)"):
+            ll.logsumexp(np.zeros((2, 3)), axis=0, keepdims=True, out=out)
+        assert (out == 5).all()
+
+
+def test_weights_of_arrays_with_many_axes():
+    a = np.ones((1,) * 40 + (2,))
+    np.testing.assert_allclose(ll.logsumexp(a, b=2.0), 1 + np.log(4), rtol=1e-15)
+    np.testing.assert_array_equal(ll.kl_divergence(a / 2, np.ones(2) / 2), np.zeros((1,) * 40))

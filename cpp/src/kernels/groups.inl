@@ -17,6 +17,18 @@ LOGITLOSS_INLINE std::size_t group_count(std::size_t n) {
     return (n + group_size<T> - 1) / group_size<T>;
 }
 
+/// 0, 1, 2, ...
+template <class T>
+struct LaneNumbers {
+    alignas(64) T values[group_size<T>];
+    constexpr LaneNumbers() : values() {
+        for (std::size_t i = 0; i < group_size<T>; ++i)
+            values[i] = static_cast<T>(i);
+    }
+};
+template <class T>
+constexpr LaneNumbers<T> lane_numbers;
+
 /// An array read group by group. The last group, if it is not whole, is a copy padded with `fill`, so that every
 /// group takes the same step.
 template <class T>
@@ -25,7 +37,7 @@ public:
     LOGITLOSS_INLINE GroupReader(const T* data, std::size_t n, T fill)
         : data_(data), whole_(n / group_size<T>), tail_(data) {
         if (n % group_size<T> != 0)
-            pad(n, fill);
+            pad(n % group_size<T>, fill);
     }
     GroupReader(const GroupReader&) = delete;
     GroupReader& operator=(const GroupReader&) = delete;
@@ -35,12 +47,12 @@ public:
     }
 
 private:
-    __attribute__((noinline)) void pad(std::size_t n, T fill) {
-        const std::size_t first = whole_ * group_size<T>;
-        const std::size_t rest = n - first;
-        __builtin_memcpy(padded_, data_ + first, rest * sizeof(T));
-        for (std::size_t i = rest; i < group_size<T>; ++i)
-            padded_[i] = fill;
+    /// Written vector by vector, as it will be read: a load from several smaller stores would have to wait until all
+    /// that came before has left the pipeline.
+    LOGITLOSS_INLINE void pad(std::size_t rest, T fill) {
+        const T* from = data_ + whole_ * group_size<T>;
+        for (std::size_t lane = 0; lane < group_size<T>; lane += Vec<T>::lanes)
+            store(padded_ + lane, load_first(from + lane, lane < rest ? rest - lane : 0, fill));
         tail_ = padded_;
     }
 
@@ -185,9 +197,15 @@ LOGITLOSS_INLINE double sum_groups(std::size_t n, Step& step) {
     Vec<T> lanes[group_vectors<T>];
     clear(lanes);
     const std::size_t groups = group_count<T>(n);
-    for (std::size_t first = 0; first < groups; first += groups_per_flush) {
-        const std::size_t last = groups < first + groups_per_flush ? groups : first + groups_per_flush;
-        for (std::size_t group = first; group < last; ++group)
+    std::size_t group = 0;
+    for (; group + groups_per_flush <= groups; group += groups_per_flush) {
+        LOGITLOSS_UNROLL
+        for (std::size_t i = 0; i < groups_per_flush; ++i)
+            step(group + i, lanes);
+        flush(sums, lanes);
+    }
+    if (group < groups) {
+        for (; group < groups; ++group)
             step(group, lanes);
         flush(sums, lanes);
     }
@@ -200,10 +218,5 @@ LOGITLOSS_INLINE T fold_max(Vec<T> (&lanes)[group_vectors<T>]) {
     for (std::size_t half = group_vectors<T> / 2; half > 0; half /= 2)
         for (std::size_t i = 0; i < half; ++i)
             lanes[i] = max(lanes[i + half], lanes[i]);
-    T tree[Vec<T>::lanes];
-    store(tree, lanes[0]);
-    for (std::size_t half = Vec<T>::lanes / 2; half > 0; half /= 2)
-        for (std::size_t i = 0; i < half; ++i)
-            tree[i] = tree[i + half] > tree[i] ? tree[i + half] : tree[i];
-    return tree[0];
+    return largest_lane(lanes[0]);
 }

@@ -55,6 +55,9 @@ struct LogSumExpEnds {
     double above_max[most_lanes];  ///< out: LSE - max = log(sum 2^exponent / exp(max))
     double lse[most_lanes];        ///< out: log-sum-exp
     double scale[most_lanes];      ///< out: 1 / sum
+    /// in, for float64: weight of the classes at the maximum in each sum; null: 1. The sum shares that much of the error
+    /// of exp(max).
+    const double* own = nullptr;
 };
 
 /// Rows with one class taken out: the target, or the largest.

@@ -15,9 +15,13 @@ public:
     }
 
 private:
-    __attribute__((noinline)) void take_out(std::size_t position, T fill) {
-        __builtin_memcpy(patched_, all_.at(excluded_group_), sizeof patched_);
-        patched_[position] = fill;
+    LOGITLOSS_INLINE void take_out(std::size_t position, T fill) {
+        const T* x = all_.at(excluded_group_);
+        const Vec<T> out = splat(static_cast<T>(position));
+        for (std::size_t lane = 0; lane < group_size<T>; lane += Vec<T>::lanes) {
+            const Mask<T> here = equal(load(lane_numbers<T>.values + lane), out);
+            store(patched_ + lane, select(here, splat(fill), load(x + lane)));
+        }
     }
 
     GroupReader<T> all_;

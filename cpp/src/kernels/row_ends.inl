@@ -61,17 +61,17 @@ LOGITLOSS_INLINE Vec<double> exp_at_error(Vec<double> x, Vec<double> mantissa, V
 }
 
 /// What log(quotient), quotient = sum / e rounded and ratio that quotient with its power of two, lacks of the logarithm
-/// of the exact one: the error of e = exp(max), and in float64 what the division rounded away. The sum holds e too, so
-/// only the other classes' share of its error shows. NaN and infinity stay.
+/// of the exact one: the error of e = exp(max), and in float64 what the division rounded away. The sum holds e too, `own`
+/// times, so only the other classes' share of its error shows. NaN and infinity stay.
 LOGITLOSS_INLINE Vec<double> corrected(const float* max, Vec<double> low, Vec<double>, Vec<double> e,
-                                       Vec<double> exponent, Vec<double>, Vec<double> ratio) {
+                                       Vec<double> exponent, Vec<double>, Vec<double> ratio, Vec<double>) {
     const Vec<double> one = splat(1.0);
     return low + exp_at_error(widened(max), e, exponent) * (one / ratio - one);
 }
 LOGITLOSS_INLINE Vec<double> corrected(const double* max, Vec<double> low, Vec<double> sum, Vec<double> e, Vec<double>,
-                                       Vec<double> quotient, Vec<double> ratio) {
+                                       Vec<double> quotient, Vec<double> ratio, Vec<double> own) {
     const Vec<double> one = splat(1.0);
-    return low + (neg_fma(quotient, e, sum) / sum + exp_at_error(load(max)) * (one / ratio - one));
+    return low + (neg_fma(quotient, e, sum) / sum + exp_at_error(load(max)) * (own / ratio - one));
 }
 
 /// KernelTable::log_sum_exp_ends.
@@ -90,7 +90,8 @@ void log_sum_exp_ends(LogSumExpEnds<T>* rows, std::size_t count) {
         const Vec<double> quotient = sum / e;
         const Vec<double> ratio = quotient * power_of_two(load(rows->exponent + i) - load(exponent + i));
         LogParts<double> log = log_normal(ratio);
-        log.low = corrected(rows->max + i, log.low, sum, e, load(exponent + i), quotient, ratio);
+        const Vec<double> own = rows->own == nullptr ? splat(1.0) : load(rows->own + i);
+        log.low = corrected(rows->max + i, log.low, sum, e, load(exponent + i), quotient, ratio, own);
         store(rows->above_max + i, log.sum());
         store(rows->lse + i, add_log(widened(rows->max + i), log));
         store(rows->scale + i, splat(1.0) / sum);

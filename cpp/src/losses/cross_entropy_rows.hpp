@@ -334,7 +334,8 @@ private:
         for (std::size_t r = 0; r < tile.lanes; ++r) {
             RowFigures row{};
             row.gap = ends.gap[r];
-            row.lse = static_cast<double>(ends.logit[r]) + ends.gap[r];
+            row.lse = lse_beside(float64_kernels(), static_cast<double>(ends.logit[r]), ends.gap[r], ends.base[r],
+                                 ends.scale[r]);
             row.probability = ends.probability[r];
             row.complement = ends.complement[r];
             row.max = static_cast<double>(sums.max[r]);

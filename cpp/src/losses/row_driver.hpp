@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "layout/buffers.hpp"
@@ -119,7 +120,7 @@ public:
         if (problem.writes_exponentials() &&
             (plan.tiled() ? plan.classes <= TileRule<T>::kept_classes : plan.blocks == 1))
             kept_stride_ = plan.tiled() ? plan.classes : padded_length<T>(plan.classes);
-        const std::size_t kept_rows = plan.tiled() ? plan.tile_rows : std::min(plan.rows, plan.batch_rows);
+        const std::size_t kept_rows = plan.tiled() ? plan.tile_rows : 2 * plan.batch_rows;
         scratch_.reserve(static_cast<std::size_t>(workers));
         for (int worker = 0; worker < workers; ++worker)
             scratch_.emplace_back(plan.classes, plan.tile_rows, staged, kept_rows * kept_stride_);
@@ -143,25 +144,28 @@ public:
 private:
     using Write = typename Problem::Write;
 
-    /// Rows of a batch between their sweeps.
+    /// Rows between their sweeps: those of a batch are read, then they end together, then they are written, one by one
+    /// while the next batch is read, so that reading and writing memory go side by side.
     struct Batch {
-        std::size_t count = 0;
+        std::size_t count = 0;    ///< rows read
+        std::size_t written = 0;  ///< of an ended batch: rows written
+        T* exponentials = nullptr;
         RowPlace places[row_batch];
         RowSums<T> sums[row_batch];
         RowEnd ends[row_batch];
+        Write writes[row_batch];
     };
 
-    RowPlace place_at(const Positions::Cursor& cursor, std::size_t row) const {
-        RowPlace place;
+    void set_place(const Positions::Cursor& cursor, std::size_t row, RowPlace& place) const {
         place.row = row;
+        place.target = no_index;
         for (int operand = 0; operand < operands_; ++operand)
             place.offset[static_cast<std::size_t>(operand)] = cursor.offset(operand);
-        return place;
     }
 
     /// Where the exponentials of a batch's i-th row are kept; null if they are not.
-    T* kept(std::size_t i, Scratch<T>& scratch) const {
-        return kept_stride_ == 0 ? nullptr : scratch.exponentials.data() + i * kept_stride_;
+    T* kept(std::size_t i, const Batch& batch) const {
+        return kept_stride_ == 0 ? nullptr : batch.exponentials + i * kept_stride_;
     }
 
     double run_chunk(std::size_t chunk, Scratch<T>& scratch) {
@@ -171,20 +175,28 @@ private:
         const std::size_t last = std::min(plan_.rows, first + plan_.chunk_rows);
         Positions::Cursor cursor(problem_.positions(), first);
         StridedSum losses;
-        Batch batch;
+        Batch batches[2];
+        batches[0].exponentials = scratch.exponentials.data();
+        batches[1].exponentials = batches[0].exponentials + plan_.batch_rows * kept_stride_;
+        Batch* batch = &batches[0];
+        Batch* before = &batches[1];
         for (std::size_t row = first; row < last; ++row, cursor.advance()) {
-            RowPlace place = place_at(cursor, row);
+            RowPlace& place = batch->places[batch->count];
+            set_place(cursor, row, place);
             if (problem_.reads(place)) {
-                batch.places[batch.count] = place;
-                batch.sums[batch.count] = RowSums<T>{};
-                sweep(place, scratch, kept(batch.count, scratch), batch.sums[batch.count]);
-                ++batch.count;
+                sweep(place, scratch, kept(batch->count, *batch), batch->sums[batch->count]);
+                ++batch->count;
+                write_next(*before, scratch);
             } else {
                 problem_.skip(place, scratch);
             }
-            if (batch.count == plan_.batch_rows || row + 1 == last)
-                end_batch(batch, first, losses, scratch);
+            if (batch->count == plan_.batch_rows || row + 1 == last) {
+                write_rest(*before, scratch);
+                end_batch(*batch, first, losses, scratch);
+                std::swap(batch, before);
+            }
         }
+        write_rest(*before, scratch);
         return losses.total();
     }
 
@@ -208,7 +220,7 @@ private:
     void run_tile(const Tile& tile, TileSums<T>& sums, Scratch<T>& scratch) {
         problem_.read_rows(tile, sums);
         const Columns<const T> x = problem_.columns(tile, sums, scratch);
-        T* exponentials = kept(0, scratch);
+        T* exponentials = kept_stride_ == 0 ? nullptr : scratch.exponentials.data();
         const NextTile next = problem_.next(tile);
         const TakenOut taken_out = problem_.taken_out();
         if (taken_out == TakenOut::none)
@@ -248,27 +260,39 @@ private:
         RowSums<T> sums;
         RowEnd end;
         sweep(place, scratch, nullptr, sums);
-        end_rows(problem_.kernels(), problem_.taken_out(), &sums, 1, &end);
+        end_rows(problem_.kernels(), problem_.float64_kernels(), problem_.taken_out(), &sums, 1, &end);
         if (sums.careful)
             end = careful_row(place, sums, scratch);
         return problem_.end(place, sums, end, loss);
     }
 
     void end_batch(Batch& batch, std::size_t first_row, StridedSum& losses, Scratch<T>& scratch) {
-        if (batch.count == 0)
-            return;
-        end_rows(problem_.kernels(), problem_.taken_out(), batch.sums, batch.count, batch.ends);
+        end_rows(problem_.kernels(), problem_.float64_kernels(), problem_.taken_out(), batch.sums, batch.count,
+                 batch.ends);
         for (std::size_t i = 0; i < batch.count; ++i) {
             if (batch.sums[i].careful)
                 batch.ends[i] = careful_row(batch.places[i], batch.sums[i], scratch);
             double loss = 0.0;
-            const Write write = problem_.end(batch.places[i], batch.sums[i], batch.ends[i], loss);
+            batch.writes[i] = problem_.end(batch.places[i], batch.sums[i], batch.ends[i], loss);
             losses.add(batch.places[i].row - first_row, loss);
-            if (problem_.writes())
-                for (std::size_t b = 0; b < plan_.blocks; ++b)
-                    problem_.write(batch.places[i], write, b * block_size, length(b), kept(i, scratch), scratch);
         }
-        batch.count = 0;
+        if (!problem_.writes())
+            batch.count = 0;
+    }
+
+    /// The next row of a batch that has ended, if there is one.
+    void write_next(Batch& batch, Scratch<T>& scratch) {
+        if (batch.written == batch.count)
+            return;
+        const std::size_t i = batch.written++;
+        for (std::size_t b = 0; b < plan_.blocks; ++b)
+            problem_.write(batch.places[i], batch.writes[i], b * block_size, length(b), kept(i, batch), scratch);
+    }
+    /// What is left of it; the batch is empty then.
+    void write_rest(Batch& batch, Scratch<T>& scratch) {
+        while (batch.written < batch.count)
+            write_next(batch, scratch);
+        batch.count = batch.written = 0;
     }
 
     std::size_t length(std::size_t block) const { return std::min(block_size, plan_.classes - block * block_size); }
@@ -324,7 +348,8 @@ private:
         Scratch<T>& shared = scratch_.front();
         Positions::Cursor cursor(problem_.positions(), 0);
         for (std::size_t row = 0; row < plan_.rows; ++row, cursor.advance()) {
-            RowPlace place = place_at(cursor, row);
+            RowPlace place;
+            set_place(cursor, row, place);
             partial_sums_[row] = 0.0;
             if (!problem_.reads(place)) {
                 problem_.skip(place, shared);
@@ -338,7 +363,7 @@ private:
             RowSums<T> sums;
             reducer_.merge(shared.blocks.data(), plan_.blocks, sums);
             RowEnd end;
-            end_rows(problem_.kernels(), problem_.taken_out(), &sums, 1, &end);
+            end_rows(problem_.kernels(), problem_.float64_kernels(), problem_.taken_out(), &sums, 1, &end);
             if (sums.careful)
                 end = careful_row(place, sums, shared);
             const Write write = problem_.end(place, sums, end, partial_sums_[row]);

@@ -178,8 +178,9 @@ public:
         }
     }
 
-    /// Fills a fresh `row`.
+    /// Fills `row`.
     void merge(const RowBlock<T>* blocks, std::size_t count, RowSums<T>& row) const {
+        row = RowSums<T>{};
         if (count == 1)
             return only(blocks[0], row);
         const std::size_t out_block = find_out_block(blocks, count);
@@ -283,9 +284,22 @@ private:
     TakenOut taken_out_;
 };
 
+/// L of a row with a class taken out that trails by `gap`: logit + gap, but where the two nearly cancel from the sum of
+/// all exponentials, 2^base / scale.
+inline double lse_beside(const Kernels<double>& float64, double logit, double gap, double base, double scale) {
+    constexpr double far = 16.0;
+    constexpr double ln2 = 0x1.62e42fefa39efp-1;
+    if (!(gap > far))
+        return logit + gap;
+    double above = 1.0 / scale - 1.0;
+    float64.log1p(&above, 1, &above);
+    return std::fma(base, ln2, above);
+}
+
 /// Ends of a batch of rows, those that are not careful. All three arrays hold `count` <= row_batch entries.
 template <class T>
-void end_rows(const Kernels<T>& kernels, TakenOut taken_out, const RowSums<T>* rows, std::size_t count, RowEnd* ends) {
+void end_rows(const Kernels<T>& kernels, const Kernels<double>& float64, TakenOut taken_out, const RowSums<T>* rows,
+              std::size_t count, RowEnd* ends) {
     const auto fill = [&](auto& batch, auto&& set) {
         for (std::size_t i = 0; i < row_batch; ++i) {
             const bool use = i < count && !rows[i].careful;
@@ -310,8 +324,13 @@ void end_rows(const Kernels<T>& kernels, TakenOut taken_out, const RowSums<T>* r
     for (std::size_t i = 0; i < count; ++i) {
         const double logit = static_cast<double>(rows[i].out_logit);
         if (!rows[i].careful)
-            ends[i] = {false,          logit + batch.gap[i], batch.gap[i],       batch.base[i],
-                       batch.scale[i], batch.probability[i], batch.complement[i]};
+            ends[i] = {false,
+                       lse_beside(float64, logit, batch.gap[i], batch.base[i], batch.scale[i]),
+                       batch.gap[i],
+                       batch.base[i],
+                       batch.scale[i],
+                       batch.probability[i],
+                       batch.complement[i]};
     }
 }
 
@@ -356,7 +375,7 @@ inline RowEnd careful_end(const Kernels<double>& float64, TakenOut taken_out, do
     const double others = trail > 0.0 ? others_sum : others_sum * down;
     const double own = trail > 0.0 ? down : 1.0;
     end.gap = trail > 0.0 ? trail + log1p((others_sum - 1.0) + down) : log1p(others);
-    end.lse = logit + end.gap;
+    end.lse = trail > 0.0 ? others_max + log1p((others_sum - 1.0) + down) : logit + end.gap;
     end.base = top;
     end.scale = 1.0 / (others + own);
     end.probability = own * end.scale;

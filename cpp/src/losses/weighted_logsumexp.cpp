@@ -85,21 +85,37 @@ private:
             buffers.a[j] = b[j] == 0.0 ? -infinity : a[j];
         return {buffers.a.data(), b, n};
     }
+    /// The same with the weights times 2^lift.
+    Block read_lifted(const RowPlace& place, const RowPlan& plan, std::size_t index, double lift,
+                      Buffers& buffers) const {
+        Block block = read(place, plan, index, buffers);
+        if (lift == 0.0)
+            return block;
+        const double factor = std::ldexp(1.0, static_cast<int>(lift));
+        for (std::size_t j = 0; j < block.n; ++j)
+            buffers.b[j] = block.b[j] * factor;
+        return {block.x, buffers.b.data(), block.n};
+    }
 
     void run_row(const RowPlace& place, const RowPlan& plan, Buffers& buffers) const {
         double top = -infinity;
+        double heaviest = 0.0;
         for (std::size_t index = 0; index < plan.blocks; ++index) {
             const Block block = read(place, plan, index, buffers);
             const double block_top = kernels_.careful_max(block.x, block.n, no_index);
             top = block_top > top || block_top != block_top ? block_top : top;
+            for (std::size_t j = 0; j < block.n; ++j)
+                heaviest = std::fmax(heaviest, std::fabs(block.b[j]));
         }
-        const SignedLog result = finish(place, plan, top, buffers);
+        const SignedLog result = finish(place, plan, top, heaviest, buffers);
         out_.set(place, !signed_ && result.sign < 0.0 ? quiet_nan : result.log);
         if (signed_)
             sign_.set(place, result.sign);
     }
 
-    SignedLog finish(const RowPlace& place, const RowPlan& plan, double top, Buffers& buffers) const {
+    /// `heaviest`: the largest |b|. Unless that is huge, the weights are lifted while they are added up, lest products
+    /// with small ones leave the normal numbers.
+    SignedLog finish(const RowPlace& place, const RowPlan& plan, double top, double heaviest, Buffers& buffers) const {
         if (top != top)
             return {quiet_nan, quiet_nan};
         if (top == -infinity)
@@ -108,21 +124,34 @@ private:
         LogSumExpEnds<double> ends;
         std::fill(ends.max, ends.max + row_batch, fast ? top : 0.0);
         const double exponent = fast ? std::nearbyint(top * 0x1.71547652b82fep+0) : 0.0;
-        StridedSum sums;
+        const double lift = heaviest < 0x1p400 ? 512.0 : 0.0;
+        StridedSum sums, own;
         for (std::size_t index = 0; index < plan.blocks; ++index) {
-            const Block block = read(place, plan, index, buffers);
+            const Block block = read_lifted(place, plan, index, lift, buffers);
             sums.add(index, fast ? kernels_.weighted_exponentials(block.x, block.b, block.n, exponent)
                                  : careful_sum(block, top));
+            double at_top = 0.0;
+            for (std::size_t j = 0; j < block.n; ++j)
+                at_top += block.x[j] == top ? block.b[j] : 0.0;
+            own.add(index, at_top);
         }
         const double sum = sums.total();
         const double sign = sum > 0.0 ? 1.0 : sum < 0.0 ? -1.0 : sum;
         const double magnitude = std::fabs(sum);
         if (sum == 0.0 || !std::isfinite(sum))
             return {sum == 0.0 ? -infinity : magnitude, sign};
+        // sum / exp(top) must be a normal number; where it is not, part of its power of two is added as a logarithm.
+        const double beyond = magnitude * 0x1p-512 < 0x1p-500 && lift != 0.0 ? 512.0 : 0.0;
+        double weight_at_top[row_batch];
+        std::fill(weight_at_top, weight_at_top + row_batch,
+                  std::ldexp(sign * own.total(), static_cast<int>(beyond - lift)));
         std::fill(ends.sum, ends.sum + row_batch, magnitude);
-        std::fill(ends.exponent, ends.exponent + row_batch, exponent);
+        std::fill(ends.exponent, ends.exponent + row_batch, exponent - lift + beyond);
+        ends.own = weight_at_top;
         kernels_.log_sum_exp_ends(&ends, 1);
-        return {fast ? ends.lse[0] : top + ends.above_max[0], sign};
+        if (fast && beyond == 0.0)
+            return {ends.lse[0], sign};
+        return {top + std::fma(-beyond, 0x1.62e42fefa39efp-1, ends.above_max[0]), sign};
     }
 
     bool weight_is_nan(const RowPlace& place, const RowPlan& plan, Buffers& buffers) const {

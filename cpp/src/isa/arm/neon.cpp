@@ -54,6 +54,17 @@ using VecD = Vec<double>;
 
 LOGITLOSS_INLINE VecF load(const float* p) { return {vld1q_f32(p)}; }
 LOGITLOSS_INLINE VecD load(const double* p) { return {vld1q_f64(p)}; }
+LOGITLOSS_INLINE VecF load_first(const float* p, std::size_t n, float fill) {
+    float32x4_t a = vdupq_n_f32(fill);
+    a = n > 0 ? vld1q_lane_f32(p, a, 0) : a;
+    a = n > 1 ? vld1q_lane_f32(p + 1, a, 1) : a;
+    a = n > 2 ? vld1q_lane_f32(p + 2, a, 2) : a;
+    return {n > 3 ? vld1q_f32(p) : a};
+}
+LOGITLOSS_INLINE VecD load_first(const double* p, std::size_t n, double fill) {
+    const float64x2_t a = vdupq_n_f64(fill);
+    return {n > 1 ? vld1q_f64(p) : n > 0 ? vld1q_lane_f64(p, a, 0) : a};
+}
 LOGITLOSS_INLINE void store(float* p, VecF a) { vst1q_f32(p, a.v); }
 LOGITLOSS_INLINE void store(double* p, VecD a) { vst1q_f64(p, a.v); }
 // Compilers offer no portable non-temporal store here: streaming is plain storing.
@@ -97,6 +108,12 @@ LOGITLOSS_INLINE VecF select(Mask<float> m, VecF a, VecF b) { return {vbslq_f32(
 LOGITLOSS_INLINE VecD select(Mask<double> m, VecD a, VecD b) { return {vbslq_f64(m.v, a.v, b.v)}; }
 LOGITLOSS_INLINE bool any(Mask<float> m) { return vmaxvq_u32(m.v) != 0; }
 LOGITLOSS_INLINE bool any(Mask<double> m) { return vmaxvq_u32(vreinterpretq_u32_u64(m.v)) != 0; }
+
+LOGITLOSS_INLINE float largest_lane(VecF a) {
+    const VecF two = max({vextq_f32(a.v, a.v, 2)}, a);
+    return vgetq_lane_f32(max({vdupq_laneq_f32(two.v, 1)}, two).v, 0);
+}
+LOGITLOSS_INLINE double largest_lane(VecD a) { return vgetq_lane_f64(max({vdupq_laneq_f64(a.v, 1)}, a).v, 0); }
 
 LOGITLOSS_INLINE Bits<float> bits(VecF a) { return {vreinterpretq_u32_f32(a.v)}; }
 LOGITLOSS_INLINE Bits<double> bits(VecD a) { return {vreinterpretq_u64_f64(a.v)}; }

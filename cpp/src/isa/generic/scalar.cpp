@@ -71,6 +71,11 @@ LOGITLOSS_INLINE Vec<T> load(const T* p) {
     std::memcpy(result.v, p, sizeof result.v);
     return result;
 }
+/// The first n elements, `fill` in the other lanes: memory behind them is not touched.
+template <class T>
+LOGITLOSS_INLINE Vec<T> load_first(const T* p, std::size_t n, T fill) {
+    return per_lane<T>([&](std::size_t i) { return i < n ? p[i] : fill; });
+}
 template <class T>
 LOGITLOSS_INLINE void store(T* p, Vec<T> a) {
     std::memcpy(p, a.v, sizeof a.v);
@@ -154,6 +159,15 @@ LOGITLOSS_INLINE bool any(Mask<T> m) {
     for (bool truth : m.v)
         result |= truth;
     return result;
+}
+
+/// The largest lane: halves of the vector are compared, the upper before the lower as in max, until one lane is left.
+template <class T>
+LOGITLOSS_INLINE T largest_lane(Vec<T> a) {
+    for (std::size_t half = Vec<T>::lanes / 2; half > 0; half /= 2)
+        for (std::size_t i = 0; i < half; ++i)
+            a.v[i] = a.v[i + half] > a.v[i] ? a.v[i + half] : a.v[i];
+    return a.v[0];
 }
 
 template <class T>

@@ -74,6 +74,17 @@ using VecD = Vec<double>;
 
 LOGITLOSS_INLINE VecF load(const float* p) { return {_mm256_loadu_ps(p)}; }
 LOGITLOSS_INLINE VecD load(const double* p) { return {_mm256_loadu_pd(p)}; }
+alignas(32) constexpr std::int32_t ones_and_zeros[16] = {-1, -1, -1, -1, -1, -1, -1, -1};  // from 8 - n on: n ones
+LOGITLOSS_INLINE VecF load_first(const float* p, std::size_t n, float fill) {
+    const std::int32_t* from = ones_and_zeros + (n >= 8 ? 0 : 8 - n);
+    const __m256i first = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    return {_mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, first), _mm256_castsi256_ps(first))};
+}
+LOGITLOSS_INLINE VecD load_first(const double* p, std::size_t n, double fill) {
+    const std::int32_t* from = ones_and_zeros + (n >= 4 ? 0 : 8 - 2 * n);
+    const __m256i first = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    return {_mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(p, first), _mm256_castsi256_pd(first))};
+}
 LOGITLOSS_INLINE void store(float* p, VecF a) { _mm256_storeu_ps(p, a.v); }
 LOGITLOSS_INLINE void store(double* p, VecD a) { _mm256_storeu_pd(p, a.v); }
 LOGITLOSS_INLINE void stream(float* p, VecF a) { _mm256_stream_ps(p, a.v); }
@@ -119,6 +130,16 @@ LOGITLOSS_INLINE VecF select(Mask<float> m, VecF a, VecF b) { return {_mm256_ble
 LOGITLOSS_INLINE VecD select(Mask<double> m, VecD a, VecD b) { return {_mm256_blendv_pd(b.v, a.v, m.v)}; }
 LOGITLOSS_INLINE bool any(Mask<float> m) { return _mm256_movemask_ps(m.v) != 0; }
 LOGITLOSS_INLINE bool any(Mask<double> m) { return _mm256_movemask_pd(m.v) != 0; }
+
+LOGITLOSS_INLINE float largest_lane(VecF a) {
+    const __m128 four = _mm_max_ps(_mm256_extractf128_ps(a.v, 1), _mm256_castps256_ps128(a.v));
+    const __m128 two = _mm_max_ps(_mm_movehl_ps(four, four), four);
+    return _mm_cvtss_f32(_mm_max_ss(_mm_movehdup_ps(two), two));
+}
+LOGITLOSS_INLINE double largest_lane(VecD a) {
+    const __m128d two = _mm_max_pd(_mm256_extractf128_pd(a.v, 1), _mm256_castpd256_pd128(a.v));
+    return _mm_cvtsd_f64(_mm_max_sd(_mm_unpackhi_pd(two, two), two));
+}
 
 LOGITLOSS_INLINE Bits<float> bits(VecF a) { return {_mm256_castps_si256(a.v)}; }
 LOGITLOSS_INLINE Bits<double> bits(VecD a) { return {_mm256_castpd_si256(a.v)}; }

@@ -76,6 +76,14 @@ using VecD = Vec<double>;
 
 LOGITLOSS_INLINE VecF load(const float* p) { return {_mm512_loadu_ps(p)}; }
 LOGITLOSS_INLINE VecD load(const double* p) { return {_mm512_loadu_pd(p)}; }
+LOGITLOSS_INLINE VecF load_first(const float* p, std::size_t n, float fill) {
+    const __mmask16 first = n >= 16 ? 0xffff : static_cast<__mmask16>((1u << n) - 1);
+    return {_mm512_mask_loadu_ps(_mm512_set1_ps(fill), first, p)};
+}
+LOGITLOSS_INLINE VecD load_first(const double* p, std::size_t n, double fill) {
+    const __mmask8 first = n >= 8 ? 0xff : static_cast<__mmask8>((1u << n) - 1);
+    return {_mm512_mask_loadu_pd(_mm512_set1_pd(fill), first, p)};
+}
 LOGITLOSS_INLINE void store(float* p, VecF a) { _mm512_storeu_ps(p, a.v); }
 LOGITLOSS_INLINE void store(double* p, VecD a) { _mm512_storeu_pd(p, a.v); }
 LOGITLOSS_INLINE void stream(float* p, VecF a) { _mm512_stream_ps(p, a.v); }
@@ -121,6 +129,18 @@ LOGITLOSS_INLINE VecF select(Mask<float> m, VecF a, VecF b) { return {_mm512_mas
 LOGITLOSS_INLINE VecD select(Mask<double> m, VecD a, VecD b) { return {_mm512_mask_blend_pd(m.v, b.v, a.v)}; }
 LOGITLOSS_INLINE bool any(Mask<float> m) { return m.v != 0; }
 LOGITLOSS_INLINE bool any(Mask<double> m) { return m.v != 0; }
+
+LOGITLOSS_INLINE float largest_lane(VecF a) {
+    const __m256 eight = _mm256_max_ps(_mm512_extractf32x8_ps(a.v, 1), _mm512_castps512_ps256(a.v));
+    const __m128 four = _mm_max_ps(_mm256_extractf128_ps(eight, 1), _mm256_castps256_ps128(eight));
+    const __m128 two = _mm_max_ps(_mm_movehl_ps(four, four), four);
+    return _mm_cvtss_f32(_mm_max_ss(_mm_movehdup_ps(two), two));
+}
+LOGITLOSS_INLINE double largest_lane(VecD a) {
+    const __m256d four = _mm256_max_pd(_mm512_extractf64x4_pd(a.v, 1), _mm512_castpd512_pd256(a.v));
+    const __m128d two = _mm_max_pd(_mm256_extractf128_pd(four, 1), _mm256_castpd256_pd128(four));
+    return _mm_cvtsd_f64(_mm_max_sd(_mm_unpackhi_pd(two, two), two));
+}
 
 LOGITLOSS_INLINE Bits<float> bits(VecF a) { return {_mm512_castps_si512(a.v)}; }
 LOGITLOSS_INLINE Bits<double> bits(VecD a) { return {_mm512_castpd_si512(a.v)}; }
