@@ -244,7 +244,7 @@ reduction, normalizer, out, num_threads
     upstream : array_like, optional
         Multiplies the gradient: a scalar, or for reduction "none" an array that broadcasts to the loss's shape.
     grad_out : ndarray, optional
-        Where to write the gradient: shape and dtype of `logits`. It may be `logits` itself, which then needs no second array.
+        Where to write the gradient: shape and dtype of `logits`. It may be `logits` itself: no second array is needed.
 
     Returns
     -------

@@ -181,7 +181,7 @@ def test_small_weights_beside_each_other(rng):
         a = rng.standard_normal(size) * rng.choice([1, 10, 100])
         b = 10.0 ** (rng.uniform(-310, 100) + rng.uniform(-8, 8, size))
         with mpmath.workprec(200):
-            terms = [mpmath.mpf(float(y)) * mpmath.exp(mpmath.mpf(float(x))) for x, y in zip(a, b)]
+            terms = [mpmath.mpf(float(y)) * mpmath.exp(mpmath.mpf(float(x))) for x, y in zip(a, b, strict=True)]
             want = mpmath.log(mpmath.fsum(terms))
             scale = max(abs(float(want)), abs(a).max(), 1.0)  # the maximum and the logarithm may cancel
             assert abs(ll.logsumexp(a, b=b) - want) <= 2 * np.spacing(scale), (a, b)
