@@ -98,7 +98,7 @@ def exists(name: str) -> bool:
     if not path.is_file():
         return False
     suite, _, case = test.partition(".")
-    definition = rf"^TEST\w*\({suite}, {case}\)" if case else rf"^def {test}\("
+    definition = rf"^(?:TYPED_)?TEST\w*\({suite}, {case}\)" if case else rf"^def {test}\("
     return not test or re.search(definition, path.read_text(encoding="utf-8"), re.MULTILINE) is not None
 
 
