@@ -63,7 +63,7 @@ def bce_with_logits(
     logits : array_like
         Any shape; float16, bfloat16, float32 and float64 are read where they lie.
     target : array_like
-        Shape of `logits`, any real dtype: booleans, integers and floats are read as they are. In [0, 1], hard or
+        Shape of `logits`, any real dtype; what is not in the precision of `logits` is rounded to it. In [0, 1], hard or
         soft.
     weight : array_like, optional
         Multiplies the loss of each element; broadcasts to `logits` without a copy.

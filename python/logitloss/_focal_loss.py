@@ -67,7 +67,7 @@ def sigmoid_focal_loss(
     logits : array_like
         Any shape; float16, bfloat16, float32 and float64 are read where they lie.
     target : array_like
-        Shape of `logits`, any real dtype: booleans, integers and floats are read as they are. In [0, 1], hard or
+        Shape of `logits`, any real dtype; what is not in the precision of `logits` is rounded to it. In [0, 1], hard or
         soft; outside it the loss is NaN.
     alpha : float or None
         In [0, 1]: weight of positives, and ``1 - alpha`` of negatives. None: both 1.

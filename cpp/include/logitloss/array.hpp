@@ -57,8 +57,8 @@ const char* name(DType dtype);
 
 /// A read-only n-dimensional array that somebody else owns.
 ///
-/// `shape` and `strides` point at `ndim` values which must outlive the call; lengths are at least 0. `strides` count
-/// bytes, may be zero or negative, and need not be multiples of the item size: elements may be unaligned. Without
+/// `shape` and `strides` point at `ndim` <= 64 values which must outlive the call; lengths are at least 0. `strides`
+/// count bytes, may be zero or negative, and need not be multiples of the item size: elements may be unaligned. Without
 /// strides (nullptr) elements are contiguous, the last axis running fastest. `data` is the element whose indices are all
 /// 0. A view without data (`data == nullptr` and `ndim == 0`) stands for an argument that was not given.
 struct ArrayView {
