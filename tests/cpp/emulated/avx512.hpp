@@ -32,6 +32,25 @@ static inline __m256 narrow_from_512(simde__m512d a) {
                            _mm256_cvtpd_ps(simde_mm512_extractf64x4_pd(a, 0)));
 }
 
+#define _mm512_mask_loadu_ps(others, mask, p) load_selected(others, mask, p)
+#define _mm512_mask_loadu_pd(others, mask, p) load_selected(others, mask, p)
+static inline simde__m512 load_selected(simde__m512 others, unsigned mask, const float* p) {
+    alignas(64) float lanes[16];
+    simde_mm512_store_ps(lanes, others);
+    for (int i = 0; i < 16; ++i)
+        if ((mask >> i & 1) != 0)
+            lanes[i] = p[i];
+    return simde_mm512_load_ps(lanes);
+}
+static inline simde__m512d load_selected(simde__m512d others, unsigned mask, const double* p) {
+    alignas(64) double lanes[8];
+    simde_mm512_store_pd(lanes, others);
+    for (int i = 0; i < 8; ++i)
+        if ((mask >> i & 1) != 0)
+            lanes[i] = p[i];
+    return simde_mm512_load_pd(lanes);
+}
+
 #define _mm512_cvtepu16_epi32(a) widen_words_to_512(a)
 #define _mm512_cvtph_ps(a) widen_halves_to_512(a)
 #define _mm512_cvtps_ph(a, rounding) narrow_halves_from_512(a)
