@@ -49,7 +49,7 @@ public:
 private:
     /// Written vector by vector, as it will be read: a load from several smaller stores would have to wait until all
     /// that came before has left the pipeline.
-    LOGITLOSS_INLINE void pad(std::size_t rest, T fill) {
+    __attribute__((noinline)) void pad(std::size_t rest, T fill) {
         const T* from = data_ + whole_ * group_size<T>;
         for (std::size_t lane = 0; lane < group_size<T>; lane += Vec<T>::lanes)
             store(padded_ + lane, load_first(from + lane, lane < rest ? rest - lane : 0, fill));

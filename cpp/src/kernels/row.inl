@@ -15,7 +15,7 @@ public:
     }
 
 private:
-    LOGITLOSS_INLINE void take_out(std::size_t position, T fill) {
+    __attribute__((noinline)) void take_out(std::size_t position, T fill) {
         const T* x = all_.at(excluded_group_);
         const Vec<T> out = splat(static_cast<T>(position));
         for (std::size_t lane = 0; lane < group_size<T>; lane += Vec<T>::lanes) {

@@ -25,7 +25,7 @@ bool Positions::mergeable(std::size_t outer) const {
 }
 
 void Positions::simplify(bool reorder) {
-    std::size_t order[max_dimensions];
+    std::size_t order[max_dimensions] = {};
     std::size_t* end = order;
     for (std::size_t axis = 0; axis < shape_.size(); ++axis)
         if (shape_[axis] != 1)

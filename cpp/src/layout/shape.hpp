@@ -28,8 +28,10 @@ public:
     Shape(std::initializer_list<std::ptrdiff_t> values) : Shape(values.begin(), values.end()) {}
     Shape(const Shape& other) : Shape(other.begin(), other.end()) {}
     Shape& operator=(const Shape& other) {
-        size_ = other.size_;
-        std::copy(other.begin(), other.end(), begin());
+        if (this != &other) {
+            size_ = other.size_;
+            std::copy(other.begin(), other.end(), begin());
+        }
         return *this;
     }
 

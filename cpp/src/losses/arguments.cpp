@@ -59,14 +59,14 @@ Shape contiguous_strides(const ArrayView& view) {
     return strides;
 }
 
-}  // namespace
-
-static const ArrayView& checked_dimensions(const char* name, const ArrayView& view) {
+ArrayView checked_dimensions(const char* name, const ArrayView& view) {
     if (view.ndim < 0 || view.ndim > static_cast<int>(max_dimensions))
         throw value_error(std::string(name) + ": got " + std::to_string(view.ndim) + " dimensions, expected at most " +
                           std::to_string(max_dimensions));
     return view;
 }
+
+}  // namespace
 
 // An array without elements need not have memory (that of an empty std::vector does not). It gets an address, so that
 // it is not taken for an argument that was not given.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include "layout/positions.hpp"
@@ -36,8 +37,9 @@ public:
           workers_(plan_threads(plan_.rows * plan_.classes, num_threads)),
           partial_sums_(plan_.rows == 0 ? 0 : plan_.chunks()) {
         const std::size_t n = std::min(plan_.classes, block_size);
+        workers_scratch_.reserve(static_cast<std::size_t>(workers_));
         for (int worker = 0; worker < workers_; ++worker)
-            workers_scratch_.push_back({problem.scratch(n), std::vector<Block>(plan_.blocks)});
+            workers_scratch_.emplace_back(problem.scratch(n), plan_.blocks);
     }
 
     double run() {
@@ -61,6 +63,9 @@ private:
     struct Worker {
         typename Problem::Scratch buffers;
         std::vector<Block> blocks;
+
+        Worker(typename Problem::Scratch&& scratch, std::size_t row_blocks)
+            : buffers(std::move(scratch)), blocks(row_blocks) {}
     };
 
     RowPlace place_at(const Positions::Cursor& cursor, std::size_t row) const {

@@ -169,7 +169,7 @@ LOGITLOSS_INLINE uint16x8_t rounded_to(const BFloat16*, VecF lower, VecF upper) 
 }
 template <class Half>
 LOGITLOSS_INLINE void store(Half* p, VecF lower, VecF upper) {
-    vst1q_u8(static_cast<std::uint8_t*>(static_cast<void*>(p)), vreinterpretq_u8_u16(rounded_to(p, lower, upper)));
+    vst1q_u8(reinterpret_cast<std::uint8_t*>(p), vreinterpretq_u8_u16(rounded_to(p, lower, upper)));
 }
 template <class Half>
 LOGITLOSS_INLINE void stream(Half* p, VecF lower, VecF upper) {

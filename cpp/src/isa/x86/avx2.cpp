@@ -199,11 +199,11 @@ LOGITLOSS_INLINE __m256i rounded_to(const BFloat16*, VecF lower, VecF upper) {
 }
 template <class Half>
 LOGITLOSS_INLINE void store(Half* p, VecF lower, VecF upper) {
-    _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(p)), rounded_to(p, lower, upper));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), rounded_to(p, lower, upper));
 }
 template <class Half>
 LOGITLOSS_INLINE void stream(Half* p, VecF lower, VecF upper) {
-    _mm256_stream_si256(static_cast<__m256i*>(static_cast<void*>(p)), rounded_to(p, lower, upper));
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(p), rounded_to(p, lower, upper));
 }
 
 // A 128-bit part of vector i comes from row i, or i + the part's rows: transposing inside the parts is then enough.

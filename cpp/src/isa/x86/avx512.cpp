@@ -208,7 +208,7 @@ LOGITLOSS_INLINE void store(Half* p, VecF lower, VecF upper) {
 }
 template <class Half>
 LOGITLOSS_INLINE void stream(Half* p, VecF lower, VecF upper) {
-    _mm512_stream_si512(static_cast<__m512i*>(static_cast<void*>(p)), rounded_to(p, lower, upper));
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(p), rounded_to(p, lower, upper));
 }
 
 // A 128-bit part of vector i comes from row i, or i + the parts before it: transposing inside the parts is then enough.
