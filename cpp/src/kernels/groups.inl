@@ -198,14 +198,9 @@ LOGITLOSS_INLINE double sum_groups(std::size_t n, Step& step) {
     clear(lanes);
     const std::size_t groups = group_count<T>(n);
     std::size_t group = 0;
-    for (; group + groups_per_flush <= groups; group += groups_per_flush) {
-        LOGITLOSS_UNROLL
-        for (std::size_t i = 0; i < groups_per_flush; ++i)
-            step(group + i, lanes);
-        flush(sums, lanes);
-    }
-    if (group < groups) {
-        for (; group < groups; ++group)
+    while (group < groups) {
+        const std::size_t last = groups < group + groups_per_flush ? groups : group + groups_per_flush;
+        for (; group < last; ++group)
             step(group, lanes);
         flush(sums, lanes);
     }
