@@ -6,5 +6,6 @@
 # -fno-strict-aliasing: GCC 12 for 64-bit Arm otherwise moves a vector load past the memcpy that fills what it reads,
 # where bits are taken from an array of floats (docs/adr/0011-compiler-flags.md). No kernel is slower for it.
 add_library(logitloss_arithmetic_flags INTERFACE)
-target_compile_options(logitloss_arithmetic_flags INTERFACE -ffp-contract=off -fno-math-errno -fno-trapping-math
-                                                            -fno-strict-aliasing -Wall -Wextra $<$<BOOL:${LOGITLOSS_WARNINGS_AS_ERRORS}>:-Werror>)
+target_compile_options(
+  logitloss_arithmetic_flags INTERFACE -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-strict-aliasing -Wall
+                                       -Wextra $<$<BOOL:${LOGITLOSS_WARNINGS_AS_ERRORS}>:-Werror>)
