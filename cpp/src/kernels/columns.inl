@@ -5,17 +5,58 @@
 template <class T>
 constexpr std::size_t transposed_classes = 16 / sizeof(T);
 
+/// Whether the rows of one vector's lanes follow one another without a gap.
+template <class T>
+LOGITLOSS_INLINE bool rows_are_one_array(const T* const* rows, std::size_t classes) {
+    bool all = true;
+    for (std::size_t r = 1; r < Vec<T>::lanes; ++r)
+        all &= rows[r] == rows[0] + r * classes;
+    return all;
+}
+
+/// Rows shorter than what load_transposed brings at once: two or three float32.
+template <std::size_t classes>
+LOGITLOSS_INLINE void transpose_short_rows(const float* const* rows, std::size_t lanes, float* columns) {
+    for (std::size_t lane = 0; lane < lanes; lane += Vec<float>::lanes) {
+        if (rows_are_one_array(rows + lane, classes)) {
+            Vec<float> column[classes];
+            load_rows(rows[lane], column);
+            LOGITLOSS_UNROLL
+            for (std::size_t j = 0; j < classes; ++j)
+                store(columns + j * lanes + lane, column[j]);
+            continue;
+        }
+        for (std::size_t r = lane; r < lane + Vec<float>::lanes; ++r)
+            for (std::size_t j = 0; j < classes; ++j)
+                columns[j * lanes + r] = rows[r][j];
+    }
+}
+template <std::size_t classes>
+LOGITLOSS_INLINE void transpose_short_columns(const float* columns, std::size_t lanes, float* const* rows) {
+    for (std::size_t lane = 0; lane < lanes; lane += Vec<float>::lanes) {
+        if (rows_are_one_array(rows + lane, classes)) {
+            Vec<float> column[classes];
+            LOGITLOSS_UNROLL
+            for (std::size_t j = 0; j < classes; ++j)
+                column[j] = load(columns + j * lanes + lane);
+            store_rows(column, rows[lane]);
+            continue;
+        }
+        for (std::size_t r = lane; r < lane + Vec<float>::lanes; ++r)
+            for (std::size_t j = 0; j < classes; ++j)
+                rows[r][j] = columns[j * lanes + r];
+    }
+}
+
 /// KernelTable::transpose_rows.
 template <class T>
 void transpose_rows(const T* const* rows, TileShape shape, T* columns) {
     const std::size_t classes = shape.classes;
     constexpr std::size_t step = transposed_classes<T>;
-    if (classes < step) {
-        for (std::size_t j = 0; j < classes; ++j)
-            for (std::size_t r = 0; r < shape.lanes; ++r)
-                columns[j * shape.lanes + r] = rows[r][j];
-        return;
-    }
+    if constexpr (sizeof(T) == sizeof(float))
+        if (classes < step)
+            return classes == 2 ? transpose_short_rows<2>(rows, shape.lanes, columns)
+                                : transpose_short_rows<3>(rows, shape.lanes, columns);
     for (std::size_t lane = 0; lane < shape.lanes; lane += Vec<T>::lanes)
         for (std::size_t done = 0; done < classes; done += step) {
             const std::size_t j = done + step <= classes ? done : classes - step;  // the last ones overlap
@@ -35,12 +76,10 @@ void transpose_columns(const T* columns, TileShape shape, T* const* rows) {
     // As integers: the rows need not be parts of one array.
     const auto address = [](const T* p) { return reinterpret_cast<std::intptr_t>(p); };
     const std::intptr_t ahead = 16 * (address(rows[1]) - address(rows[0]));  // bytes to the rows of steps to come
-    if (classes < step) {
-        for (std::size_t r = 0; r < shape.lanes; ++r)
-            for (std::size_t j = 0; j < classes; ++j)
-                rows[r][j] = columns[j * shape.lanes + r];
-        return;
-    }
+    if constexpr (sizeof(T) == sizeof(float))
+        if (classes < step)
+            return classes == 2 ? transpose_short_columns<2>(columns, shape.lanes, rows)
+                                : transpose_short_columns<3>(columns, shape.lanes, rows);
     for (std::size_t lane = 0; lane < shape.lanes; lane += Vec<T>::lanes)
         for (std::size_t done = 0; done < classes; done += step) {
             const std::size_t j = done + step <= classes ? done : classes - step;
@@ -212,16 +251,19 @@ bool column_states(const T* x, std::ptrdiff_t stride, TileShape shape, const Col
         store(states.max + lane, top);
         store_widened(states.exponent + lane, select(normal, exponent, splat(T(no_exponent))));
         const ExpShift<T> shift(exponent);
+        Vec<T> logit = zero;  // of the class excluded
         const char* next = states.next.start + static_cast<std::ptrdiff_t>(lane) * states.next.lane_step;
         const bool next_line = lane % (64 / sizeof(T)) == 0;
         const auto term = [&](std::size_t j, Vec<T> sum) {
             if (next_line)  // spread over the arithmetic: all at once they would wait for each other
                 prefetch_near(next + static_cast<std::ptrdiff_t>(j) * states.next.class_step);
-            const ExpParts<T> e = exp_parts(load(x + static_cast<std::ptrdiff_t>(j) * stride + lane), shift);
+            const Vec<T> here = load(x + static_cast<std::ptrdiff_t>(j) * stride + lane);
+            const ExpParts<T> e = exp_parts(here, shift);
             Vec<T> scale = e.scale;
             Vec<T> mantissa = e.mantissa;
             if constexpr (excluding) {
                 const Mask<T> out = equal(class_number<T>(j), excluded);
+                logit = select(out, here, logit);
                 scale = select(out, zero, scale);
                 mantissa = select(out, zero, mantissa);
             }
@@ -231,6 +273,10 @@ bool column_states(const T* x, std::ptrdiff_t stride, TileShape shape, const Col
         };
         const ColumnSum<T> sum(shape.classes, term);
         sum.store_to(states.sum + lane);
+        if constexpr (excluding) {
+            store(states.logit + lane, logit);
+            all_normal = select(within_limit(logit), all_normal, zero);
+        }
     }
     return !any(equal(all_normal, zero));
 }

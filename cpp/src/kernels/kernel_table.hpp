@@ -71,6 +71,14 @@ struct ExcludedEnds {
     double scale[most_lanes];        ///< out: 1 / (sum of all exponentials / 2^base)
     double complement[most_lanes];   ///< out: 1 - p of the class taken out, to relative accuracy
     double probability[most_lanes];  ///< out: p of the class taken out
+    double lse[most_lanes];          ///< out: log-sum-exp
+};
+
+/// How much of ExcludedEnds is wanted: divisions are what a row's end costs.
+enum class EndParts {
+    gap,       ///< a loss without options
+    gradient,  ///< and base, scale, complement
+    all,
 };
 
 /// One element that is written with a value of its own.
@@ -106,6 +114,7 @@ struct NextTile {
 template <class T>
 struct ColumnStates {
     const T* excluded;  ///< in: number of the class that does not count, -1 for none; null: all count
+    T* logit;           ///< out, beside `excluded`: its logit, 0 where there is none
     T* max;             ///< out: largest logit that counts; NaNs do not show in it
     double* sum;        ///< out: sum_j exp(x_j) = sum * 2^exponent where |max| is at most 2^17; else 0 or NaN
     double* exponent;   ///< out: no_exponent where |max| is larger
@@ -128,6 +137,37 @@ struct ColumnScales {
     T linear[most_lanes];
     T patched[most_lanes];  ///< number of the class whose value is given, -1 for none
     T value[most_lanes];
+};
+
+/// What every row's loss and gradient take.
+struct TermOptions {
+    double smoothing = 0.0;    ///< e
+    double classes = 1.0;      ///< C
+    double z_loss = 0.0;       ///< c
+    double grad_factor = 1.0;  ///< multiplies every gradient
+
+    /// Whether it is more than weights that an index's loss and gradient take.
+    bool weigh() const { return smoothing > 0.0 || z_loss != 0.0; }
+};
+
+/// Rows from their ends to their losses and what the second sweep takes, an array per quantity of most_lanes rows.
+/// Arrays of factors may be null: 1 for every row.
+template <class T>
+struct TermRows {
+    const ExcludedEnds<T>* ends;  ///< in: gap; also `gradient` for a gradient, and `all` if TermOptions::weigh
+    const T* max;                 ///< in: the largest logit of all
+    const double* gaps;           ///< in: sum_j q_j (max - x_j), q the coefficients of the linear term
+    const double* other_mass;     ///< in: sum_j q_j without the class taken out
+    const double* out_mass;       ///< in: q of that class
+    const double* class_weight;   ///< in: of the row's target
+    const double* weight;         ///< in: multiplies the row's loss and gradient
+    const double* upstream;       ///< in: multiplies its gradient
+    const T* read;                ///< in: 0 for rows that do not count, else 1; null: all count
+    double* loss;                 ///< out; 0 of a row that does not count
+    double* scale;                ///< out: factor of the exponentials; null: no gradient
+    double* linear;               ///< out: factor of the coefficients
+    double* value;                ///< out: gradient at the class taken out
+    ColumnScales<T>* columns;     ///< out: all of them for write_columns, but `patched`
 };
 
 enum class StoreMode : std::int32_t {
@@ -204,7 +244,21 @@ struct Kernels {
 
     /// The first `count` rows; those up to the end of the last vector are computed too and must hold numbers.
     void (*log_sum_exp_ends)(LogSumExpEnds<T>* rows, std::size_t count);
-    void (*excluded_ends)(ExcludedEnds<T>* rows, std::size_t count);
+    void (*excluded_ends)(ExcludedEnds<T>* rows, std::size_t count, EndParts parts);
+
+    /// Labels as class numbers, -1 outside [0, classes). `read` becomes 0 there and at the class `ignored` (-1: none),
+    /// else 1. Returns whether all are read. These five work on whole vectors: `count` is a multiple of row_batch.
+    bool (*class_numbers)(const std::int64_t* labels, std::size_t count, std::size_t classes, std::int64_t ignored,
+                          T* numbers, T* read);
+    /// (1-e) w (L - z_y) + (e/C) sum_j w_j (L - z_j) + c w L^2 and its gradient. Returns whether write_columns does for
+    /// all rows that count: no factor is infinite, or 0 where there is a linear term.
+    bool (*index_terms)(const TermRows<T>& rows, std::size_t count, const TermOptions& options);
+    /// sum_j q_j (L - z_j) + c L^2 and its gradient, the class taken out being the largest.
+    bool (*soft_terms)(const TermRows<T>& rows, std::size_t count, const TermOptions& options);
+    /// exponent and scale (times `factor`, unless null) of rows for write_columns; the product is left in `scale` too.
+    /// Returns whether all scales are finite.
+    bool (*scale_rows)(const double* exponent, double* scale, const double* factor, std::size_t count,
+                       ColumnScales<T>* columns);
 
     /// out_j = scale exp(x_j) / 2^exponent + linear q_j (q null: all 1), then the patch. -inf gives exactly 0 in the
     /// first term. `out` may be `x`. `exponentials`, if not null, is what block_state kept under that exponent.
@@ -224,7 +278,7 @@ struct Kernels {
     /// columns[j * lanes + r] = rows[r][j], and back. Rows must not overlap when written, unless they hold the same.
     void (*transpose_rows)(const T* const* rows, TileShape shape, T* columns);
     void (*transpose_columns)(const T* columns, TileShape shape, T* const* rows);
-    /// block_state of the columns. Returns whether every |max| is at most 2^17.
+    /// block_state of the columns. Returns whether every |max| and every |logit| excluded is at most 2^17.
     bool (*column_states)(const T* x, std::ptrdiff_t stride, TileShape shape, const ColumnStates<T>& states,
                           T* exponentials);
     /// Number of each row's first largest class; -1 where all are -inf or NaN.
@@ -327,6 +381,15 @@ struct HalfKernels {
     void (*narrow)(const float* in, std::size_t n, StoreMode mode, Half* out);
 };
 
+/// What arrays of numbers need whose type is not that of the logits.
+struct NumberKernels {
+    /// How many labels are neither in [0, classes) nor, if `ignores`, equal to `ignored`; and how many are not ignored.
+    SumPair (*count_labels)(const std::int64_t* labels, std::size_t n, std::size_t classes, bool ignores,
+                            std::int64_t ignored);
+    /// Adds value i to sum i mod 8, and what that addition rounds away to lost i mod 8; n is a multiple of 8.
+    void (*add_strided)(const double* values, std::size_t n, double* sums, double* lost);
+};
+
 struct KernelTable {
     const char* name;
     bool (*supported)();
@@ -334,6 +397,7 @@ struct KernelTable {
     Kernels<double> float64;
     HalfKernels<Float16> float16;
     HalfKernels<BFloat16> bfloat16;
+    NumberKernels numbers;
 
     template <class T>
     const Kernels<T>& of() const;

@@ -15,6 +15,8 @@
 
 #include "kernels/row_ends.inl"
 
+#include "kernels/row_terms.inl"
+
 #include "kernels/softmax.inl"
 
 #include "kernels/columns.inl"
@@ -51,7 +53,11 @@ constexpr Kernels<T> make_kernels() {
     k.sum = sum<T>;
     k.weighted_exponentials = weighted_exponentials<T>;
     k.log_sum_exp_ends = log_sum_exp_ends<T>;
-    k.excluded_ends = excluded_ends<T>;
+    k.excluded_ends = excluded_ends_of<T>;
+    k.class_numbers = class_numbers<T>;
+    k.index_terms = row_terms<T, IndexTerms<T>>;
+    k.soft_terms = row_terms<T, SoftTerms<T>>;
+    k.scale_rows = scale_rows<T>;
     k.scaled_exponentials = write_row<T>;
     k.log_softmax = log_softmax<T>;
     k.dot = dot<T>;
@@ -101,5 +107,6 @@ constexpr KernelTable make_table(const char* name, bool (*supported_here)()) {
             make_kernels<float>(),
             make_kernels<double>(),
             {widen_halves<Float16>, narrow_to_halves<Float16>},
-            {widen_halves<BFloat16>, narrow_to_halves<BFloat16>}};
+            {widen_halves<BFloat16>, narrow_to_halves<BFloat16>},
+            {count_labels, add_strided}};
 }

@@ -18,12 +18,11 @@ LOGITLOSS_INLINE void exp_at_array(const double* x, std::size_t count, double* m
     }
 }
 
-LOGITLOSS_INLINE Vec<double> widened(const double* x) { return load(x); }
-LOGITLOSS_INLINE Vec<double> widened(const float* x) {
-    double wide[Vec<double>::lanes];
-    for (std::size_t i = 0; i < Vec<double>::lanes; ++i)
-        wide[i] = static_cast<double>(x[i]);
-    return load(wide);
+/// Elements i, i + 1, ... of an array of whole vectors, i a multiple of double's lanes.
+LOGITLOSS_INLINE Vec<double> widened(const double* x, std::size_t i) { return load(x + i); }
+LOGITLOSS_INLINE Vec<double> widened(const float* x, std::size_t i) {
+    const Vec<float> whole = load(x + i / Vec<float>::lanes * Vec<float>::lanes);
+    return i % Vec<float>::lanes == 0 ? widen<0>(whole) : widen<1>(whole);
 }
 
 /// x + log, rounded once: the two may cancel, so the logarithm must not be rounded first.
@@ -53,25 +52,33 @@ LOGITLOSS_INLINE Vec<double> exp_at_error(Vec<double> x) {
     return error / p;
 }
 
-/// Relative error of exp_at's float32 mantissa and exponent, by the float64 polynomial.
+/// Error of exp_at's float32 mantissa, by the float64 polynomial.
 LOGITLOSS_INLINE Vec<double> exp_at_error(Vec<double> x, Vec<double> mantissa, Vec<double> exponent) {
     using C = Constants<double>;
     const Vec<double> t = neg_fma(exponent, splat(C::ln2_lo), neg_fma(exponent, splat(C::ln2_hi), x));
-    return (horner(t, C::exp_polynomial) - mantissa) / mantissa;
+    return horner(t, C::exp_polynomial) - mantissa;
 }
 
-/// What log(quotient), quotient = sum / e rounded and ratio that quotient with its power of two, lacks of the logarithm
-/// of the exact one: the error of e = exp(max), and in float64 what the division rounded away. The sum holds e too, `own`
-/// times, so only the other classes' share of its error shows. NaN and infinity stay.
-LOGITLOSS_INLINE Vec<double> corrected(const float* max, Vec<double> low, Vec<double>, Vec<double> e,
-                                       Vec<double> exponent, Vec<double>, Vec<double> ratio, Vec<double>) {
-    const Vec<double> one = splat(1.0);
-    return low + exp_at_error(widened(max), e, exponent) * (one / ratio - one);
+/// A row's sum, and the exponential e of its maximum: sum 2^power / e is the number of which the end takes the logarithm.
+struct SumOverMax {
+    Vec<double> sum, inverse_sum;
+    Vec<double> e, e_exponent;
+    Vec<double> power;
+    Vec<double> quotient;  // sum / e
+    Vec<double> own;       // how often the sum holds e
+};
+
+/// What log(quotient) lacks of the logarithm of the exact one: the error of e, and in float64 what the division rounded
+/// away. The sum holds e too, so only the other classes' share of its error shows. NaN and infinity stay.
+LOGITLOSS_INLINE Vec<double> missing(const float* max, std::size_t i, const SumOverMax& row) {
+    // error / e (e / (sum 2^power) - 1), with no division of its own
+    const Vec<double> error = exp_at_error(widened(max, i), row.e, row.e_exponent);
+    return error * row.inverse_sum * (power_of_two(splat(0.0) - row.power) - row.quotient);
 }
-LOGITLOSS_INLINE Vec<double> corrected(const double* max, Vec<double> low, Vec<double> sum, Vec<double> e, Vec<double>,
-                                       Vec<double> quotient, Vec<double> ratio, Vec<double> own) {
-    const Vec<double> one = splat(1.0);
-    return low + (neg_fma(quotient, e, sum) / sum + exp_at_error(load(max)) * (own / ratio - one));
+LOGITLOSS_INLINE Vec<double> missing(const double* max, std::size_t i, const SumOverMax& row) {
+    const Vec<double> ratio = row.quotient * power_of_two(row.power);
+    return neg_fma(row.quotient, row.e, row.sum) / row.sum +
+           exp_at_error(load(max + i)) * (row.own / ratio - splat(1.0));
 }
 
 /// KernelTable::log_sum_exp_ends.
@@ -85,17 +92,31 @@ void log_sum_exp_ends(LogSumExpEnds<T>* rows, std::size_t count) {
     double exponent[most_lanes];
     exp_at_array(rows->max, count, mantissa, exponent);
     for (std::size_t i = 0; i < count; i += Vec<double>::lanes) {
-        const Vec<double> sum = load(rows->sum + i);
-        const Vec<double> e = load(mantissa + i);
-        const Vec<double> quotient = sum / e;
-        const Vec<double> ratio = quotient * power_of_two(load(rows->exponent + i) - load(exponent + i));
-        LogParts<double> log = log_normal(ratio);
-        const Vec<double> own = rows->own == nullptr ? splat(1.0) : load(rows->own + i);
-        log.low = corrected(rows->max + i, log.low, sum, e, load(exponent + i), quotient, ratio, own);
+        SumOverMax row;
+        row.sum = load(rows->sum + i);
+        row.inverse_sum = splat(1.0) / row.sum;
+        row.e = load(mantissa + i);
+        row.e_exponent = load(exponent + i);
+        row.power = load(rows->exponent + i) - row.e_exponent;
+        row.quotient = row.sum / row.e;
+        row.own = rows->own == nullptr ? splat(1.0) : load(rows->own + i);
+        LogParts<double> log = log_normal(row.quotient * power_of_two(row.power));
+        log.low = log.low + missing(rows->max, i, row);
         store(rows->above_max + i, log.sum());
-        store(rows->lse + i, add_log(widened(rows->max + i), log));
-        store(rows->scale + i, splat(1.0) / sum);
+        store(rows->lse + i, add_log(widened(rows->max, i), log));
+        store(rows->scale + i, row.inverse_sum);
     }
+}
+
+/// L of rows with a class taken out that trails by `gap`: logit + gap, but where the two nearly cancel from the sum of
+/// all exponentials, 2^base / scale.
+LOGITLOSS_INLINE Vec<double> lse_beside(Vec<double> logit, Vec<double> gap, Vec<double> base, Vec<double> scale) {
+    const Vec<double> far = splat(16.0);
+    const Vec<double> near = logit + gap;
+    if (!any(less(far, gap)))
+        return near;
+    const Vec<double> log_total = log1p_everywhere(splat(1.0) / scale - splat(1.0));
+    return select(less(far, gap), fma(base, splat(Constants<double>::ln2), log_total), near);
 }
 
 /// KernelTable::excluded_ends.
@@ -104,7 +125,7 @@ void log_sum_exp_ends(LogSumExpEnds<T>* rows, std::size_t count) {
 ///     L - logit = log1p(sum' / e),   1 - p = sum' / (sum' + e).
 /// Neither L - logit nor p - 1 is formed by subtraction, so both keep their relative accuracy however far the class
 /// leads. Where it trails by more than 2^64, log1p(r) is log(r) and the powers of two are added outside it.
-template <class T>
+template <class T, EndParts parts>
 void excluded_ends(ExcludedEnds<T>* rows, std::size_t count) {
     double mantissa[most_lanes];
     double exponent[most_lanes];
@@ -117,7 +138,10 @@ void excluded_ends(ExcludedEnds<T>* rows, std::size_t count) {
         const Vec<double> trail = others_exponent - e_exponent;
         const Vec<double> inside = min(trail, splat(64.0));
         const Vec<double> ratio = (others / e) * power_of_two(inside);
-        store(rows->gap + i, fma(trail - inside, splat(Constants<double>::ln2), log1p_moderate(ratio)));
+        const Vec<double> gap = fma(trail - inside, splat(Constants<double>::ln2), log1p_moderate(ratio));
+        store(rows->gap + i, gap);
+        if constexpr (parts == EndParts::gap)
+            continue;
 
         const Vec<double> top = max(others_exponent, e_exponent);
         const Vec<double> scaled_others = others * power_of_two(others_exponent - top);
@@ -125,9 +149,23 @@ void excluded_ends(ExcludedEnds<T>* rows, std::size_t count) {
         const Vec<double> total = scaled_others + scaled_e;
         const Vec<double> inverse = splat(1.0) / total;
         const Vec<double> base = select(less(others_exponent, splat(0.5 * no_exponent)), top, others_exponent);
+        const Vec<double> scale = power_of_two(base - top) * inverse;
         store(rows->base + i, base);
-        store(rows->scale + i, power_of_two(base - top) * inverse);
+        store(rows->scale + i, scale);
         store(rows->complement + i, scaled_others * inverse);
-        store(rows->probability + i, scaled_e / total);  // exactly 1 where it is alone
+        if constexpr (parts == EndParts::all) {
+            store(rows->probability + i, scaled_e / total);  // exactly 1 where it is alone
+            store(rows->lse + i, lse_beside(widened(rows->logit, i), gap, base, scale));
+        }
     }
+}
+
+template <class T>
+void excluded_ends_of(ExcludedEnds<T>* rows, std::size_t count, EndParts parts) {
+    if (parts == EndParts::gap)
+        excluded_ends<T, EndParts::gap>(rows, count);
+    else if (parts == EndParts::gradient)
+        excluded_ends<T, EndParts::gradient>(rows, count);
+    else
+        excluded_ends<T, EndParts::all>(rows, count);
 }

@@ -25,7 +25,7 @@ void find_careful_rows(const Tile& tile, bool excluding, const T* top_of_others,
             sums.careful[r] = true;
         else
             sums.careful[r] = top > limit || (top < -limit && top > -INFINITY && !(logit > far_above_deep));
-        sums.any_careful |= sums.read[r] && sums.careful[r];
+        sums.any_careful |= sums.reads(r) && sums.careful[r];
     }
 }
 
@@ -35,7 +35,7 @@ void sum_columns(const Kernels<T>& kernels, const Tile& tile, Columns<const T> x
                  TileSums<T>& sums, const NextTile& next, T* exponentials) {
     LogSumExpEnds<T>& ends = sums.whole;
     const bool plain = kernels.column_states(x.data, x.stride, {tile.lanes, classes},
-                                             {nullptr, ends.max, ends.sum, ends.exponent, next}, exponentials);
+                                             {nullptr, nullptr, ends.max, ends.sum, ends.exponent, next}, exponentials);
     std::copy(ends.max, ends.max + tile.lanes, sums.max);
     sums.any_careful = false;
     if (!plain)
@@ -45,27 +45,22 @@ void sum_columns(const Kernels<T>& kernels, const Tile& tile, Columns<const T> x
 
 /// The same with a class taken out of each row's sum: the target, or the largest, which is found here.
 template <class T>
-void sum_columns_excluding(const Kernels<T>& kernels, const Tile& tile, bool largest, Columns<const T> x,
-                           std::size_t classes, TileSums<T>& sums, const NextTile& next, T* exponentials) {
+void sum_columns_excluding(const Kernels<T>& kernels, const Tile& tile, bool largest, EndParts parts,
+                           Columns<const T> x, std::size_t classes, TileSums<T>& sums, const NextTile& next,
+                           T* exponentials) {
     if (largest)
         kernels.column_largest(x.data, x.stride, {tile.lanes, classes}, sums.target);
     ExcludedEnds<T>& ends = sums.excluding;
     T top[most_lanes];
-    bool plain = kernels.column_states(x.data, x.stride, {tile.lanes, classes},
-                                       {sums.target, top, ends.sum, ends.exponent, next}, exponentials);
-    constexpr T limit = T(131072);
-    for (std::size_t r = 0; r < tile.lanes; ++r) {
-        const T target = sums.target[r];
-        const T logit = x.data[static_cast<std::ptrdiff_t>(target < T(0) ? T(0) : target) * x.stride +
-                               static_cast<std::ptrdiff_t>(r)];
-        ends.logit[r] = logit;
-        sums.max[r] = logit > top[r] ? logit : top[r];
-        plain &= std::fabs(logit) <= limit;
-    }
+    const bool plain = kernels.column_states(x.data, x.stride, {tile.lanes, classes},
+                                             {sums.target, ends.logit, top, ends.sum, ends.exponent, next},
+                                             exponentials);
+    for (std::size_t r = 0; r < tile.lanes; ++r)
+        sums.max[r] = ends.logit[r] > top[r] ? ends.logit[r] : top[r];
     sums.any_careful = false;
     if (!plain)
         find_careful_rows(tile, true, top, sums);
-    kernels.excluded_ends(&ends, tile.lanes);
+    kernels.excluded_ends(&ends, tile.lanes, parts);
 }
 
 /// Linear sums over the coefficients.

@@ -28,6 +28,26 @@ public:
         label = checked(number);
         return !is_ignored(number);
     }
+    /// The same of a tile's rows.
+    template <class T>
+    void read_labels(const Kernels<T>& kernels, const Tile& tile, TileSums<T>& sums) const {
+        labels.read_integers(tile, sums.label);
+        std::fill(sums.label + tile.count, sums.label + tile.lanes, sums.label[0]);
+        const bool ignores_a_class = ignore_index_ && static_cast<std::uint64_t>(*ignore_index_) < classes_;
+        // All labels are classes or ignored, unless they have changed since: who is not a class does not count.
+        sums.all_read = kernels.class_numbers(sums.label, tile.lanes, classes_, ignores_a_class ? *ignore_index_ : -1,
+                                              sums.target, sums.read);
+    }
+    template <class T>
+    void skip_weightless(const Tile& tile, TileSums<T>& sums) const {
+        double weight[most_lanes];
+        const double* weights = sample_weight.read_if_given(tile, weight);
+        for (std::size_t r = 0; r < tile.lanes; ++r)
+            if (weights[r] == 0.0) {
+                sums.read[r] = T(0);
+                sums.all_read = false;
+            }
+    }
     double weight(const RowPlace& place) const { return sample_weight.given() ? sample_weight[place] : 1.0; }
     bool is_ignored(std::int64_t label) const { return ignore_index_ && label == *ignore_index_; }
 

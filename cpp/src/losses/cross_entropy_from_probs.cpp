@@ -153,7 +153,7 @@ private:
     }
 
     double sweep() {
-        return RowSweeps<ProbabilityRows>(*this, item_size(call_.input.view.dtype), call_.options.num_threads).run();
+        return RowSweeps<ProbabilityRows>(*this, call_.options.num_threads).run();
     }
 
     /// Writes one number to classes of a row, and another one at the label.

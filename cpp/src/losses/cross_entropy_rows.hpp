@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "losses/cross_entropy_arrays.hpp"
-#include "losses/cross_entropy_terms.hpp"
 #include "losses/logit_transform.hpp"
 #include "runtime/dispatch.hpp"
 
@@ -34,7 +33,7 @@ public:
           table_(detail::kernels()),
           arrays_(call),
           transform_(call.options.softcap, call.options.margin, call.options.scale),
-          terms_{call.options.label_smoothing, call.classes, call.options.z_loss},
+          terms_{call.options.label_smoothing, static_cast<double>(call.classes), call.options.z_loss, 0.0},
           linear_(!call.indices || terms_.smoothing > 0.0) {
         staged_ = !arrays_.input.direct() || !transform_.identity() || linear_;
         if (arrays_.class_weighted() && TileRule<T>::applies(arrays_.rows, arrays_.classes)) {
@@ -47,30 +46,37 @@ public:
         mode_ = choose_store_mode(call.grad.view.data == call.input.view.data,
                                   arrays_.rows.count() * call.classes * sizeof(T),
                                   arrays_.grad.direct() && transform_.identity() ? arrays_.grad.alignment() : 1);
-        grad_factor_ = call.normalization.gradient_factor * transform_.scale() * arrays_.upstream_of_sum;
+        terms_.grad_factor = call.normalization.gradient_factor * transform_.scale() * arrays_.upstream_of_sum;
     }
 
     void run() {
-        const double sum = run_rows<T>(*this, arrays_.rows, arrays_.classes, item_size(call_.input.view.dtype),
-                                       call_.options.num_threads, staged_);
+        const double sum = run_rows<T>(*this, arrays_.rows, arrays_.classes, call_.options.num_threads, staged_);
         if (!arrays_.loss.given())
             RowResults(call_.loss, 0).set(RowPlace{}, call_.normalization.reduce(sum));
     }
 
     // What RowDriver asks, first of the call.
     const Positions& positions() const { return arrays_.rows; }
-    int operands() const { return arrays_.rows.operands(); }
-    const Kernels<T>& kernels() const { return table_.template of<T>(); }
-    const Kernels<double>& float64_kernels() const { return table_.float64; }
+    const KernelTable& table() const { return table_; }
     TakenOut taken_out() const { return call_.indices ? TakenOut::target : TakenOut::largest; }
+    EndParts end_parts() const {
+        if (!call_.indices || terms_.weigh())
+            return EndParts::all;
+        return arrays_.grad.given() ? EndParts::gradient : EndParts::gap;
+    }
     bool linear() const { return linear_; }
     bool writes() const { return arrays_.grad.given(); }
     bool writes_exponentials() const { return arrays_.grad.given(); }
-    bool sums_losses() const { return true; }
+    bool has_losses() const { return true; }
+
+    void read_rows(const Tile& tile, TileSums<T>& sums) const {
+        if (call_.indices)
+            arrays_.counted.read_labels(kernels(), tile, sums);
+        if (arrays_.counted.sample_weight.given())
+            arrays_.counted.skip_weightless(tile, sums);
+    }
 
     // Of a row.
-    bool reads(RowPlace& place) const { return arrays_.counted.reads(place, place.target); }
-
     void skip(const RowPlace& place, Scratch<T>& scratch) const {
         if (arrays_.loss.given())
             arrays_.loss.set(place, 0.0);
@@ -98,28 +104,44 @@ public:
                              : arrays_.coefficients(place, first, n, scratch.coefficients, scratch.weights);
     }
 
-    Write end(const RowPlace& place, const RowSums<T>& sums, const RowEnd& end, double& loss) const {
-        const double sample_weight = arrays_.counted.weight(place);
-        const RowFigures figures{
-            end.gap,   end.lse,         end.probability, end.complement, static_cast<double>(sums.max),
-            sums.gaps, sums.other_mass, sums.out_mass,   sums.mass};
-        const RowTerms terms = call_.indices ? index_terms<T>(arrays_.class_weight(place.target), figures, terms_)
-                                             : probability_terms(figures, terms_);
-        loss = sample_weight * terms.loss;
+    void end_rows(const Tile& tile, TileSums<T>& sums) const {
+        double weight[most_lanes], upstream[most_lanes], class_weight[most_lanes];
+        TermRows<T> rows{};
+        rows.ends = &sums.excluding;
+        if (linear_) {
+            rows.max = sums.max;
+            rows.gaps = sums.gaps;
+            rows.other_mass = sums.other_mass;
+            rows.out_mass = sums.out_mass;
+        }
+        if (arrays_.class_weighted() && call_.indices) {
+            for (std::size_t r = 0; r < tile.lanes; ++r)
+                class_weight[r] = weight_of_target(sums, r);
+            rows.class_weight = class_weight;
+        }
+        rows.weight = arrays_.counted.sample_weight.read_if_given(tile, weight);
+        rows.upstream = arrays_.upstream.read_if_given(tile, upstream);
+        rows.read = sums.all_read ? nullptr : sums.read;
+        rows.loss = sums.loss;
+        if (arrays_.grad.given()) {
+            rows.scale = sums.out_scale;
+            rows.linear = sums.linear;
+            rows.value = sums.value;
+            rows.columns = &sums.columns;
+        }
+        sums.writable = (call_.indices ? kernels().index_terms : kernels().soft_terms)(rows, tile.lanes, terms_) &&
+                        !call_.normalization.gradient_is_zero;
         if (arrays_.loss.given())
-            arrays_.loss.set(place, loss);
+            arrays_.loss.set(tile, sums.loss);
+    }
+
+    Write write_of(const TileSums<T>& sums, std::size_t r) const {
         Write write;
-        if (!arrays_.grad.given())
-            return write;
-        double factor = grad_factor_ * sample_weight;
-        if (arrays_.upstream.given())
-            factor *= arrays_.upstream[place];
-        write.careful = end.careful;
-        write.base = end.base;
-        write.scale = factor * terms.mass * end.scale;
-        write.linear = factor * terms.linear;
-        write.out_class = sums.out_class;
-        write.out_value = factor * terms.out_gradient;
+        write.base = sums.excluding.base[r];
+        write.scale = sums.out_scale[r];
+        write.linear = sums.linear[r];
+        write.out_class = sums.target[r] < T(0) ? no_index : static_cast<std::size_t>(sums.target[r]);
+        write.out_value = sums.value[r];
         write.zero = call_.normalization.gradient_is_zero;
         write.nan = write.scale != write.scale;
         return write;
@@ -140,20 +162,6 @@ public:
     }
 
     // Of a tile.
-    void read_rows(const Tile& tile, TileSums<T>& sums) const {
-        sums.start(tile);
-        if (call_.indices)
-            read_labels(tile, sums);
-        if (!arrays_.counted.sample_weight.given())
-            return;
-        double weights[most_lanes];
-        arrays_.counted.sample_weight.read(tile, weights);
-        for (std::size_t r = 0; r < tile.count; ++r) {
-            sums.read[r] &= weights[r] != 0.0;
-            sums.all_read &= sums.read[r];
-        }
-    }
-
     Columns<const T> columns(const Tile& tile, const TileSums<T>& sums, Scratch<T>& scratch) const {
         if (transform_.identity())
             return arrays_.input.columns(kernels(), tile, call_.classes, scratch.logit_columns);
@@ -174,52 +182,10 @@ public:
         return q;
     }
 
-    void end_rows(const Tile& tile, TileSums<T>& sums) const {
-        double weight[most_lanes];  // of the row: its loss's factor
-        double factor[most_lanes];  // its gradient's
-        row_weights(tile, weight, factor);
-        if (call_.indices && !linear_ && call_.options.z_loss == 0.0)
-            end_plain_rows(tile, sums, weight, factor);
-        else
-            end_weighed_rows(tile, sums, weight, factor);
-        if (!sums.all_read)
-            for (std::size_t r = 0; r < tile.count; ++r)
-                sums.loss[r] = sums.read[r] ? sums.loss[r] : 0.0;
-        if (arrays_.loss.given())
-            arrays_.loss.set(tile, sums.loss);
-    }
-
-    bool writable(const Tile& tile, const TileSums<T>& sums) const {
-        if (!arrays_.grad.given())
-            return true;
-        if (call_.normalization.gradient_is_zero)
-            return false;
-        bool all = true;
-        for (std::size_t r = 0; r < tile.count; ++r) {
-            const T scale = static_cast<T>(sums.out_scale[r]);
-            const T linear = linear_ ? static_cast<T>(sums.linear[r]) : T(1);
-            const bool fine = std::fabs(scale) <= std::numeric_limits<T>::max() && linear != T(0) &&
-                              std::fabs(linear) <= std::numeric_limits<T>::max();
-            all &= fine || !sums.read[r];
-        }
-        return all;
-    }
-
-    Write write_of(const TileSums<T>& sums, std::size_t r) const {
-        Write write;
-        write.base = sums.excluding.base[r];
-        write.scale = sums.out_scale[r];
-        write.linear = linear_ ? sums.linear[r] : 0.0;
-        write.out_class = sums.target[r] < T(0) ? no_index : static_cast<std::size_t>(sums.target[r]);
-        write.out_value = sums.value[r];
-        write.zero = call_.normalization.gradient_is_zero;
-        write.nan = write.scale != write.scale;
-        return write;
-    }
-
     void write_columns(const Tile& tile, const TileSums<T>& sums, Columns<const T> x, const T* exponentials,
                        Scratch<T>& scratch) const {
-        const ColumnScales<T> rows = column_scales(tile, sums);
+        ColumnScales<T> rows = sums.columns;
+        std::copy(sums.target, sums.target + tile.lanes, rows.patched);
         ColumnBuffer<T>& buffer = scratch.out_columns;
         const Columns<T> out = transform_.identity()
                                    ? arrays_.grad.columns(tile, buffer)
@@ -276,105 +242,21 @@ private:
             }
     }
 
-    void read_labels(const Tile& tile, TileSums<T>& sums) const {
-        std::int64_t labels[most_lanes];
-        arrays_.counted.labels.read_integers(tile, labels);
-        const auto classes = static_cast<std::int64_t>(call_.classes);
-        for (std::size_t r = 0; r < tile.count; ++r) {
-            const bool inside = labels[r] >= 0 && labels[r] < classes;  // still: see CountedRows
-            sums.target[r] = inside ? static_cast<T>(labels[r]) : T(-1);
-        }
-        if (!call_.options.ignore_index)
-            return;
-        for (std::size_t r = 0; r < tile.count; ++r) {
-            sums.read[r] = !arrays_.counted.is_ignored(labels[r]);
-            sums.all_read &= sums.read[r];
-        }
-    }
-
-    void row_weights(const Tile& tile, double (&weight)[most_lanes], double (&factor)[most_lanes]) const {
-        std::fill(weight, weight + tile.lanes, 1.0);
-        std::fill(factor, factor + tile.lanes, 1.0);
-        if (arrays_.counted.sample_weight.given())
-            arrays_.counted.sample_weight.read(tile, weight);
-        if (arrays_.upstream.given())
-            arrays_.upstream.read(tile, factor);
-        for (std::size_t r = 0; r < tile.lanes; ++r)
-            factor[r] = grad_factor_ * weight[r] * factor[r];
-    }
-
-    double target_weight(const TileSums<T>& sums, std::size_t r) const {
-        const bool weighted = !class_weights_.empty() && sums.target[r] >= T(0);
-        return weighted ? class_weights_[static_cast<std::size_t>(sums.target[r])] : 1.0;
-    }
-
-    /// index_terms of a tile where only weights are at work.
-    void end_plain_rows(const Tile& tile, TileSums<T>& sums, const double (&weight)[most_lanes],
-                        const double (&factor)[most_lanes]) const {
-        const ExcludedEnds<T>& ends = sums.excluding;
-        if (class_weights_.empty()) {
-            for (std::size_t r = 0; r < tile.lanes; ++r) {
-                sums.loss[r] = weight[r] * ends.gap[r];
-                sums.out_scale[r] = factor[r] * ends.scale[r];
-                sums.value[r] = -(factor[r] * ends.complement[r]);
-            }
-            return;
-        }
-        for (std::size_t r = 0; r < tile.lanes; ++r) {
-            const double w = target_weight(sums, r);
-            sums.loss[r] = weight[r] * times(w, ends.gap[r]);
-            sums.out_scale[r] = factor[r] * w * ends.scale[r];
-            sums.value[r] = -(factor[r] * (w * ends.complement[r]));
-        }
-    }
-
-    void end_weighed_rows(const Tile& tile, TileSums<T>& sums, const double (&weight)[most_lanes],
-                          const double (&factor)[most_lanes]) const {
-        const ExcludedEnds<T>& ends = sums.excluding;
-        for (std::size_t r = 0; r < tile.lanes; ++r) {
-            RowFigures row{};
-            row.gap = ends.gap[r];
-            row.lse = lse_beside(float64_kernels(), static_cast<double>(ends.logit[r]), ends.gap[r], ends.base[r],
-                                 ends.scale[r]);
-            row.probability = ends.probability[r];
-            row.complement = ends.complement[r];
-            row.max = static_cast<double>(sums.max[r]);
-            if (linear_) {
-                row.gaps = sums.gaps[r];
-                row.other_mass = sums.other_mass[r];
-                row.out_mass = sums.out_mass[r];
-                row.mass = sums.other_mass[r] + sums.out_mass[r];
-            }
-            const RowTerms terms =
-                call_.indices ? index_terms<T>(target_weight(sums, r), row, terms_) : probability_terms(row, terms_);
-            sums.loss[r] = weight[r] * terms.loss;
-            sums.out_scale[r] = factor[r] * terms.mass * ends.scale[r];
-            sums.linear[r] = factor[r] * terms.linear;
-            sums.value[r] = factor[r] * terms.out_gradient;
-        }
-    }
-
-    ColumnScales<T> column_scales(const Tile& tile, const TileSums<T>& sums) const {
-        ColumnScales<T> rows;
-        for (std::size_t r = 0; r < tile.lanes; ++r) {
-            rows.exponent[r] = static_cast<T>(sums.excluding.base[r]);
-            rows.scale[r] = static_cast<T>(sums.out_scale[r]);
-            rows.value[r] = static_cast<T>(sums.value[r]);
-            rows.patched[r] = sums.target[r];
-            rows.linear[r] = linear_ ? static_cast<T>(sums.linear[r]) : T(0);
-        }
-        for (std::size_t r = 0; r < tile.lanes && !(sums.all_read && tile.count == tile.lanes); ++r)
-            if (!sums.read[r])
-                rows.exponent[r] = rows.scale[r] = rows.value[r] = rows.linear[r] = T(0);
-        return rows;
+    double weight_of_target(const TileSums<T>& sums, std::size_t r) const {
+        if (sums.target[r] < T(0))
+            return 1.0;
+        const auto label = static_cast<std::size_t>(sums.label[r]);
+        return class_weights_.empty() ? arrays_.class_weight(label) : class_weights_[label];
     }
 
     void clear_unread(const Tile& tile, const TileSums<T>& sums, Columns<T> out) const {
         for (std::size_t r = 0; r < tile.count; ++r)
-            if (!sums.read[r])
+            if (!sums.reads(r))
                 for (std::size_t j = 0; j < call_.classes; ++j)
                     out.data[static_cast<std::ptrdiff_t>(j) * out.stride + static_cast<std::ptrdiff_t>(r)] = T(0);
     }
+
+    const Kernels<T>& kernels() const { return table_.template of<T>(); }
 
     const LogitCall& call_;
     const KernelTable& table_;
@@ -383,9 +265,8 @@ private:
     TermOptions terms_;
     bool linear_;
     bool staged_ = false;
-    double grad_factor_ = 0.0;
     StoreMode mode_ = StoreMode::cached;
-    std::vector<double> class_weights_;  // for tiles
+    std::vector<double> class_weights_;
 };
 
 }  // namespace logitloss::detail

@@ -103,7 +103,7 @@ public:
         out_ = RowResults(call.out, 2);
     }
 
-    void run() { RowSweeps<MeasureRows>(*this, item_size(call_.p.view.dtype), call_.options.num_threads).run(); }
+    void run() { RowSweeps<MeasureRows>(*this, call_.options.num_threads).run(); }
 
     // What RowSweeps asks.
     const Positions& positions() const { return positions_; }

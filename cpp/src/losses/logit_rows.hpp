@@ -272,6 +272,14 @@ public:
         const auto operand = static_cast<std::size_t>(operand_);
         gather({line_.dtype, line_.byteswapped, tile.step[operand]}, data_ + tile.offset[operand], tile.count, values);
     }
+    /// The same, lanes beyond the rows as the first; null if there are no numbers.
+    const double* read_if_given(const Tile& tile, double* values) const {
+        if (!given())
+            return nullptr;
+        read(tile, values);
+        std::fill(values + tile.count, values + tile.lanes, values[0]);
+        return values;
+    }
     void read_integers(const Tile& tile, std::int64_t* values) const {
         const auto operand = static_cast<std::size_t>(operand_);
         if (line_.dtype == DType::int64 && !line_.byteswapped && tile.step[operand] == sizeof(std::int64_t)) {
@@ -319,15 +327,13 @@ private:
 
 /// Workers, and then the traversal.
 template <class T, class Problem>
-double run_rows(Problem& problem, const Positions& rows, const Positions& classes, std::size_t item_bytes,
-                int num_threads, bool staged) {
+double run_rows(Problem& problem, const Positions& rows, const Positions& classes, int num_threads, bool staged) {
     if (rows.count() == 0)
         return 0.0;
     const int workers = plan_threads(rows.count() * classes.count(), num_threads);
     const std::size_t tile_rows =
         TileRule<T>::applies(rows, classes) ? TileRule<T>::rows(rows.count(), classes.count()) : 0;
-    RowDriver<T, Problem> driver(problem, RowPlan(rows.count(), classes.count(), item_bytes, tile_rows), workers,
-                                 staged);
+    RowDriver<T, Problem> driver(problem, RowPlan(rows.count(), classes.count(), tile_rows), workers, staged);
     return driver.run();
 }
 

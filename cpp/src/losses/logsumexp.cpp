@@ -21,14 +21,15 @@ enum class Written { nothing, softmax, log_softmax };
 
 /// What a row's end leaves for merging with other rows.
 template <class T>
-LogSumExpState state_of(const RowSums<T>& sums, const RowEnd& end) {
-    if (!end.careful)
-        return {sums.sum, 0.0, sums.exponent, static_cast<double>(sums.max)};
-    if (end.lse == -std::numeric_limits<double>::infinity())
+LogSumExpState state_of(const TileSums<T>& sums, std::size_t r) {
+    const LogSumExpEnds<T>& ends = sums.whole;
+    if (!sums.any_careful || !sums.careful[r])
+        return {ends.sum[r], 0.0, ends.exponent[r], static_cast<double>(sums.max[r])};
+    if (ends.lse[r] == -std::numeric_limits<double>::infinity())
         return {};
-    if (std::isfinite(end.lse))
-        return {end.gap, 0.0, LogSumExpState::beside_max, end.base};
-    return {0.0, 0.0, LogSumExpState::beside_max, end.lse};
+    if (std::isfinite(ends.lse[r]))
+        return {ends.above_max[r], 0.0, LogSumExpState::beside_max, ends.exponent[r]};
+    return {0.0, 0.0, LogSumExpState::beside_max, ends.lse[r]};
 }
 
 /// One state per row, in C order of the rows.
@@ -59,9 +60,10 @@ class SoftmaxRows {
 public:
     struct Write {
         bool careful;
-        double base, scale;  // of the exponentials, see RowEnd
+        double base, scale;  // of the exponentials: LogSumExpEnds, RowEnd
         T max, above_max;
         Patch<T> single;  // of a row of one class, whose probability is 1 without rounding
+        std::size_t out_class;
     };
 
     SoftmaxRows(const Argument& x, const std::vector<int>& axes, Written written)
@@ -97,16 +99,17 @@ public:
             mode_ = choose_store_mode(out.view.data == x_.view.data, positions_.count() * classes_.count() * sizeof(T),
                                       out_.direct() ? out_.alignment() : 1);
         }
-        run_rows<T>(*this, positions_, classes_, item_size(x_.view.dtype), num_threads, staged);
+        run_rows<T>(*this, positions_, classes_, num_threads, staged);
     }
 
     // What RowDriver asks.
     const Positions& positions() const { return positions_; }
-    int operands() const { return positions_.operands(); }
-    const Kernels<T>& kernels() const { return kernels_.of<T>(); }
-    const Kernels<double>& float64_kernels() const { return kernels_.float64; }
+    const KernelTable& table() const { return kernels_; }
     TakenOut taken_out() const { return written_ == Written::log_softmax ? TakenOut::largest : TakenOut::none; }
-    bool reads(const RowPlace&) const { return true; }
+    EndParts end_parts() const { return EndParts::gap; }
+    void read_rows(const Tile&, TileSums<T>& sums) const {
+        sums.excluding.lse[0] = 0.0;  // wanted of careful rows only, which set it
+    }
     void skip(const RowPlace&, Scratch<T>&) const {}
     const T* logits(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
         return logits_.read(place, first, n, scratch.logits);
@@ -116,22 +119,38 @@ public:
     bool writes() const { return written_ != Written::nothing; }
     bool writes_exponentials() const { return written_ == Written::softmax; }
 
-    Write end(const RowPlace& place, const RowSums<T>& sums, const RowEnd& end, double&) const {
+    bool has_losses() const { return false; }
+
+    void end_rows(const Tile& tile, TileSums<T>& sums) const {
         if (lse_.given())
-            lse_.set(place, end.lse);
+            lse_.set(tile, sums.whole.lse);
         if (states_.given())
-            states_.set(place, state_of(sums, end));
-        double scale = end.scale;
-        if (upstream_.given())
-            scale *= upstream_[place];
-        if (scale != scale)
-            scale = quiet_nan;
-        // With a +inf in the row: -inf elsewhere, NaN there, which is what x - max gives.
-        const double above_max = end.lse == std::numeric_limits<double>::infinity() ? 0.0 : end.gap;
+            for (std::size_t r = 0; r < tile.count; ++r)
+                states_.set(tile.place(r), state_of(sums, r));
+        if (written_ == Written::softmax) {
+            double upstream[most_lanes];
+            const double* factor = upstream_.read_if_given(tile, upstream);
+            std::copy(sums.whole.scale, sums.whole.scale + tile.lanes, sums.out_scale);
+            if (classes_.count() == 1)  // probability 1
+                for (std::size_t r = 0; r < tile.count; ++r)
+                    sums.value[r] = factor == nullptr ? 1.0 : factor[r];
+            sums.writable =
+                kernels().scale_rows(sums.whole.exponent, sums.out_scale, factor, tile.lanes, &sums.columns);
+        } else if (written_ == Written::log_softmax) {
+            std::copy(sums.excluding.gap, sums.excluding.gap + tile.lanes, sums.out_scale);
+            // With a +inf in the row: -inf elsewhere, NaN there, which is what x - max gives.
+            if (sums.any_careful && sums.careful[0] && sums.excluding.lse[0] == std::numeric_limits<double>::infinity())
+                sums.out_scale[0] = 0.0;
+            sums.writable =
+                kernels().scale_rows(sums.out_scale, sums.out_scale, nullptr, tile.lanes, &sums.columns);
+        }
+    }
+    Write write_of(const TileSums<T>& sums, std::size_t r) const {
+        const double scale = sums.out_scale[r] == sums.out_scale[r] ? sums.out_scale[r] : quiet_nan;
         Patch<T> single;
         if (classes_.count() == 1)
-            single = {0, static_cast<T>(upstream_.given() ? upstream_[place] : 1.0)};
-        return {end.careful, end.base, scale, sums.max, static_cast<T>(above_max), single};
+            single = {0, static_cast<T>(sums.value[r])};
+        return {false, sums.whole.exponent[r], scale, sums.max[r], static_cast<T>(scale), single, no_index};
     }
 
     void write(const RowPlace& place, const Write& row, std::size_t first, std::size_t n, const T* exponentials,
@@ -155,60 +174,21 @@ public:
         out_.store(place, first, n, out);
     }
 
-    bool sums_losses() const { return false; }
-    void read_rows(const Tile& tile, TileSums<T>& sums) const { sums.start(tile); }
     Columns<const T> columns(const Tile& tile, const TileSums<T>&, Scratch<T>& scratch) const {
         return logits_.columns(kernels(), tile, classes_.count(), scratch.logit_columns);
     }
     NextTile next(const Tile& tile) const { return logits_.next(tile, classes_.count()); }
     const T* column_coefficients(const Tile&, Scratch<T>&) const { return nullptr; }
 
-    void end_rows(const Tile& tile, TileSums<T>& sums) const {
-        LogSumExpEnds<T>& ends = sums.whole;
-        if (lse_.given())
-            lse_.set(tile, ends.lse);
-        if (states_.given())
-            for (std::size_t r = 0; r < tile.count; ++r)
-                states_.set(tile.place(r), {ends.sum[r], 0.0, ends.exponent[r], static_cast<double>(sums.max[r])});
-        if (written_ == Written::softmax)
-            std::copy(ends.scale, ends.scale + tile.lanes, sums.out_scale);
-        if (!upstream_.given())
-            return;
-        double upstream[most_lanes];
-        upstream_.read(tile, upstream);
-        for (std::size_t r = 0; r < tile.count; ++r)
-            sums.out_scale[r] *= upstream[r];
-    }
-    bool writable(const Tile& tile, const TileSums<T>& sums) const {
-        if (written_ == Written::nothing)
-            return true;
-        bool all = true;
-        for (std::size_t r = 0; r < tile.count; ++r) {
-            const double value = written_ == Written::log_softmax ? sums.excluding.gap[r] : sums.out_scale[r];
-            all &= std::fabs(static_cast<T>(value)) <= std::numeric_limits<T>::max();
-        }
-        return all;
-    }
-    Write write_of(const TileSums<T>& sums, std::size_t r) const {
-        const double scale = sums.out_scale[r] == sums.out_scale[r] ? sums.out_scale[r] : quiet_nan;
-        return {false, sums.whole.exponent[r], scale, sums.max[r], static_cast<T>(sums.excluding.gap[r]), {}};
-    }
     void write_columns(const Tile& tile, const TileSums<T>& sums, Columns<const T> x, const T* exponentials,
                        Scratch<T>& scratch) const {
         const Columns<T> out = out_.columns(tile, scratch.out_columns);
         if (written_ == Written::log_softmax) {
-            T above_max[most_lanes] = {};
-            for (std::size_t r = 0; r < tile.count; ++r)
-                above_max[r] = static_cast<T>(sums.excluding.gap[r]);
-            kernels().column_log_softmax(x.data, x.stride, {tile.lanes, classes_.count()}, sums.max, above_max,
-                                         out.stride, out.data);
+            kernels().column_log_softmax(x.data, x.stride, {tile.lanes, classes_.count()}, sums.max,
+                                         sums.columns.scale, out.stride, out.data);
         } else {
-            ColumnScales<T> rows{};
+            ColumnScales<T> rows = sums.columns;
             std::fill(rows.patched, rows.patched + tile.lanes, T(-1));
-            for (std::size_t r = 0; r < tile.count; ++r) {
-                rows.exponent[r] = static_cast<T>(sums.whole.exponent[r]);
-                rows.scale[r] = static_cast<T>(sums.out_scale[r]);
-            }
             kernels().write_columns({x.data, x.stride, exponentials, nullptr}, {tile.lanes, classes_.count()}, false,
                                     rows, out.stride, out.data);
         }
@@ -216,6 +196,8 @@ public:
     }
 
 private:
+    const Kernels<T>& kernels() const { return kernels_.of<T>(); }
+
     void write_log_softmax(const T* x, std::size_t n, const Write& row, T* out) const {
         kernels().log_softmax(x, n, row.max, row.above_max, out);
         if (row.careful)

@@ -101,8 +101,7 @@ public:
     }
 
     double share() {
-        const std::size_t bytes = item_size(call_.logits.view.dtype);
-        const double counted = RowSweeps<AccuracyRows>(*this, bytes, call_.options.num_threads).run();
+        const double counted = RowSweeps<AccuracyRows>(*this, call_.options.num_threads).run();
         return call_.total_weight == 0.0 ? std::numeric_limits<double>::quiet_NaN() : counted / call_.total_weight;
     }
 

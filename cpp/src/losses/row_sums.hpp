@@ -1,8 +1,8 @@
 // A row of logits, from its blocks to its end: what log-sum-exp, softmax and cross-entropy share.
 //
 // A row is cut into blocks of block_size classes. Each block gives a RowBlock, wherever and on whichever thread; the
-// blocks of a row merge into RowSums; the sums of up to row_batch rows become RowEnds together. Rows that hold +inf,
-// NaN or huge values come out `careful` and take the same steps in float64 (class CarefulRow).
+// blocks of a row merge into RowSums, which a kernel turns into the row's end. Rows that hold +inf, NaN or huge values
+// come out `careful`, and their ends are made here in float64.
 #pragma once
 
 #include <cmath>
@@ -44,12 +44,10 @@ public:
         part = sum;
     }
     /// `count` values from `index` on.
-    void add(std::size_t index, std::size_t count, const double* values) {
-        std::size_t i = 0;
-        if (index % 8 == 0)
-            for (; i + 8 <= count; i += 8)
-                add_eight(values + i);
-        for (; i < count; ++i)
+    void add(const NumberKernels& kernels, std::size_t index, std::size_t count, const double* values) {
+        const std::size_t whole = index % 8 == 0 ? count / 8 * 8 : 0;
+        kernels.add_strided(values, whole, parts_, lost_);
+        for (std::size_t i = whole; i < count; ++i)
             add(index + i, values[i]);
     }
     double total() const {
@@ -59,14 +57,6 @@ public:
     }
 
 private:
-    void add_eight(const double* values) {
-        for (std::size_t i = 0; i < 8; ++i) {
-            const double sum = parts_[i] + values[i];
-            const double back = sum - parts_[i];
-            lost_[i] += (parts_[i] - (sum - back)) + (values[i] - back);
-            parts_[i] = sum;
-        }
-    }
     static double tree(const double (&t)[8]) {
         return ((t[0] + t[4]) + (t[2] + t[6])) + ((t[1] + t[5]) + (t[3] + t[7]));
     }
@@ -102,12 +92,11 @@ struct RowSums {
     double out_mass = 0.0;             ///< q of that class
 };
 
-/// What the loss and the gradient of a row need.
+/// The end of a careful row: what LogSumExpEnds and ExcludedEnds hold of others.
 struct RowEnd {
-    bool careful = false;
     double lse = 0.0;          ///< L
     double gap = 0.0;          ///< L - logit of the class taken out, or L - max where none is
-    double base = 0.0;         ///< exponentials are exp(x) / 2^base; of a careful row exp(x - base)
+    double base = 0.0;         ///< exponentials are exp(x - base)
     double scale = 0.0;        ///< 1 / their sum: probabilities are scale * exponentials
     double probability = 0.0;  ///< of the class taken out
     double complement = 0.0;   ///< 1 - probability, to relative accuracy
@@ -284,56 +273,6 @@ private:
     TakenOut taken_out_;
 };
 
-/// L of a row with a class taken out that trails by `gap`: logit + gap, but where the two nearly cancel from the sum of
-/// all exponentials, 2^base / scale.
-inline double lse_beside(const Kernels<double>& float64, double logit, double gap, double base, double scale) {
-    constexpr double far = 16.0;
-    constexpr double ln2 = 0x1.62e42fefa39efp-1;
-    if (!(gap > far))
-        return logit + gap;
-    double above = 1.0 / scale - 1.0;
-    float64.log1p(&above, 1, &above);
-    return std::fma(base, ln2, above);
-}
-
-/// Ends of a batch of rows, those that are not careful. All three arrays hold `count` <= row_batch entries.
-template <class T>
-void end_rows(const Kernels<T>& kernels, const Kernels<double>& float64, TakenOut taken_out, const RowSums<T>* rows,
-              std::size_t count, RowEnd* ends) {
-    const auto fill = [&](auto& batch, auto&& set) {
-        for (std::size_t i = 0; i < row_batch; ++i) {
-            const bool use = i < count && !rows[i].careful;
-            batch.sum[i] = use ? rows[i].sum : 1.0;
-            batch.exponent[i] = use ? rows[i].exponent : 0.0;
-            set(i, use);
-        }
-    };
-    if (taken_out == TakenOut::none) {
-        LogSumExpEnds<T> batch;
-        fill(batch, [&](std::size_t i, bool use) { batch.max[i] = use ? rows[i].max : T(0); });
-        kernels.log_sum_exp_ends(&batch, count);
-        for (std::size_t i = 0; i < count; ++i) {
-            if (!rows[i].careful)
-                ends[i] = {false, batch.lse[i], batch.above_max[i], batch.exponent[i], batch.scale[i], 0.0, 0.0};
-        }
-        return;
-    }
-    ExcludedEnds<T> batch;
-    fill(batch, [&](std::size_t i, bool use) { batch.logit[i] = use ? rows[i].out_logit : T(0); });
-    kernels.excluded_ends(&batch, count);
-    for (std::size_t i = 0; i < count; ++i) {
-        const double logit = static_cast<double>(rows[i].out_logit);
-        if (!rows[i].careful)
-            ends[i] = {false,
-                       lse_beside(float64, logit, batch.gap[i], batch.base[i], batch.scale[i]),
-                       batch.gap[i],
-                       batch.base[i],
-                       batch.scale[i],
-                       batch.probability[i],
-                       batch.complement[i]};
-    }
-}
-
 /// The end of a careful row from what careful_max and careful_sum gave.
 ///   others_max, others_sum: the largest of the other classes and sum_j exp(x_j - others_max) of them;
 ///   logit: of the class taken out, -inf and `present` false where none is.
@@ -348,7 +287,6 @@ inline RowEnd careful_end(const Kernels<double>& float64, TakenOut taken_out, do
         return x;
     };
     RowEnd end;
-    end.careful = true;
     const double top = larger(others_max, logit);
     if (std::isnan(others_max) || std::isnan(logit) || std::isinf(top)) {
         const double nan = std::nan("");
@@ -362,12 +300,12 @@ inline RowEnd careful_end(const Kernels<double>& float64, TakenOut taken_out, do
         return end;
     }
     if (others_max == -INFINITY) {
-        end = {true, logit, 0.0, logit, 1.0, 1.0, 0.0};
+        end = {logit, 0.0, logit, 1.0, 1.0, 0.0};
         return end;
     }
     if (!present || logit == -INFINITY) {
         const double above = log1p(others_sum - 1.0);
-        end = {true, others_max + above, present ? INFINITY : above, others_max, 1.0 / others_sum, 0.0, 1.0};
+        end = {others_max + above, present ? INFINITY : above, others_max, 1.0 / others_sum, 0.0, 1.0};
         return end;
     }
     const double trail = others_max - logit;

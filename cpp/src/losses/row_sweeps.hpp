@@ -31,9 +31,9 @@ namespace logitloss::detail {
 template <class Problem>
 class RowSweeps {
 public:
-    RowSweeps(const Problem& problem, std::size_t item_bytes, int num_threads)
+    RowSweeps(const Problem& problem, int num_threads)
         : problem_(problem),
-          plan_(problem.positions().count(), problem.classes(), item_bytes),
+          plan_(problem.positions().count(), problem.classes()),
           workers_(plan_threads(plan_.rows * plan_.classes, num_threads)),
           partial_sums_(plan_.rows == 0 ? 0 : plan_.chunks()) {
         const std::size_t n = std::min(plan_.classes, block_size);

@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 
 #include "kernels/kernel_table.hpp"
@@ -65,15 +66,16 @@ struct ColumnBuffer {
     ColumnBuffer(BufferSpace& space, std::size_t size) : columns(space.take<T>(size)), rows(space.take<T>(size)) {}
 };
 
-/// A tile between its sweeps, an array a quantity. Lanes from Tile::count on, and those of rows that are not read, hold
-/// numbers that mean nothing.
+/// Rows between their sweeps, an array a quantity: those of a tile, a batch of rows of one block, or a single row. Lanes
+/// from Tile::count on, and those of rows that are not read, hold numbers that mean nothing.
 template <class T>
 struct TileSums {
-    bool read[most_lanes];     ///< whether the row is looked at
-    bool all_read;             ///< whether all are
-    bool careful[most_lanes];  ///< whether it must take the row traversal, which has float64 for it
-    bool any_careful;          ///< whether one must; `careful` holds only then
-    T target[most_lanes];      ///< number of the class taken out, -1 for none
+    T read[most_lanes];              ///< 1 where the row is looked at, else 0
+    bool all_read;                   ///< whether all are
+    std::int64_t label[most_lanes];  ///< of class indices
+    T target[most_lanes];            ///< number of the class taken out, -1 for none
+    bool careful[most_lanes];        ///< whether the row must take the row traversal, which has float64 for it
+    bool any_careful;                ///< whether one must; `careful` holds only then
 
     T max[most_lanes];          ///< the largest logit
     LogSumExpEnds<T> whole;     ///< of rows that are summed whole
@@ -84,18 +86,22 @@ struct TileSums {
     const T* coefficients;  ///< of the linear term, Tile::lanes apart; null: all 1
 
     // what the problem makes of them
-    double loss[most_lanes];
+    bool writable;                 ///< whether write_columns does for all rows that are read
+    double loss[most_lanes];       ///< 0 where the row is not read
     double out_scale[most_lanes];  ///< factor of the exponentials
     double linear[most_lanes];     ///< factor of the linear term
     double value[most_lanes];      ///< what is written at the class taken out
+    ColumnScales<T> columns;       ///< the same for write_columns
 
     /// All of the tile's rows are read, and no class is taken out yet.
     void start(const Tile& tile) {
-        std::fill(read, read + tile.count, true);
-        std::fill(read + tile.count, read + tile.lanes, false);
+        std::fill(read, read + tile.lanes, T(1));
         all_read = true;
         std::fill(target, target + tile.lanes, T(-1));
+        any_careful = false;
+        writable = true;
     }
+    bool reads(std::size_t r) const { return all_read || read[r] != T(0); }
 };
 
 /// When rows go through tiles. It follows from the number of classes, the dtype and the logits' layout only: the order

@@ -47,7 +47,7 @@ public:
 
     void run(int num_threads) {
         const int workers = plan_threads(rows_.count() * classes_.count(), num_threads);
-        const RowPlan plan(rows_.count(), classes_.count(), sizeof(double));
+        const RowPlan plan(rows_.count(), classes_.count());
         std::vector<Buffers> buffers;
         for (int worker = 0; worker < workers; ++worker)
             buffers.emplace_back(std::min(block_size, plan.classes));

@@ -207,6 +207,19 @@ LOGITLOSS_INLINE void store_transposed(const Vec<T> (&in)[16 / sizeof(T)], T* co
         store(rows[i] + offset, q[i]);
 }
 
+LOGITLOSS_INLINE void load_rows(const float* p, VecF (&out)[2]) {
+    const float32x4x2_t columns = vld2q_f32(p);
+    for (int j = 0; j < 2; ++j)
+        out[j] = {columns.val[j]};
+}
+LOGITLOSS_INLINE void load_rows(const float* p, VecF (&out)[3]) {
+    const float32x4x3_t columns = vld3q_f32(p);
+    for (int j = 0; j < 3; ++j)
+        out[j] = {columns.val[j]};
+}
+LOGITLOSS_INLINE void store_rows(const VecF (&in)[2], float* p) { vst2q_f32(p, {{in[0].v, in[1].v}}); }
+LOGITLOSS_INLINE void store_rows(const VecF (&in)[3], float* p) { vst3q_f32(p, {{in[0].v, in[1].v, in[2].v}}); }
+
 #include "kernels/kernels.inl"
 
 }  // namespace

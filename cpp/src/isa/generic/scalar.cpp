@@ -263,6 +263,20 @@ LOGITLOSS_INLINE void store_transposed(const Vec<T> (&in)[16 / sizeof(T)], T* co
             rows[r][offset + i] = in[i].v[r];
 }
 
+/// As many rows of `n` numbers as a vector has lanes, one behind the other: number j of row r to lane r of out[j]; and
+/// back.
+template <std::size_t n>
+LOGITLOSS_INLINE void load_rows(const float* p, Vec<float> (&out)[n]) {
+    for (std::size_t j = 0; j < n; ++j)
+        out[j] = per_lane<float>([&](std::size_t r) { return p[r * n + j]; });
+}
+template <std::size_t n>
+LOGITLOSS_INLINE void store_rows(const Vec<float> (&in)[n], float* p) {
+    for (std::size_t r = 0; r < Vec<float>::lanes; ++r)
+        for (std::size_t j = 0; j < n; ++j)
+            p[r * n + j] = in[j].v[r];
+}
+
 #include "kernels/kernels.inl"
 
 }  // namespace

@@ -251,6 +251,43 @@ LOGITLOSS_INLINE void store_transposed(const VecD (&in)[2], double* const* rows,
     }
 }
 
+LOGITLOSS_INLINE void load_rows(const float* p, VecF (&out)[2]) {
+    const __m256 lower = _mm256_loadu_ps(p);
+    const __m256 upper = _mm256_loadu_ps(p + 8);
+    const auto in_order = [](__m256 a) {  // pairs come from inside 128-bit parts
+        return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(a), 0xd8));
+    };
+    out[0] = {in_order(_mm256_shuffle_ps(lower, upper, 0x88))};
+    out[1] = {in_order(_mm256_shuffle_ps(lower, upper, 0xdd))};
+}
+LOGITLOSS_INLINE void store_rows(const VecF (&in)[2], float* p) {
+    const __m256 low = _mm256_unpacklo_ps(in[0].v, in[1].v);
+    const __m256 high = _mm256_unpackhi_ps(in[0].v, in[1].v);
+    _mm256_storeu_ps(p, _mm256_permute2f128_ps(low, high, 0x20));
+    _mm256_storeu_ps(p + 8, _mm256_permute2f128_ps(low, high, 0x31));
+}
+// Numbers that are three apart fall on eight different lanes of three vectors: those of a column are blended into one
+// vector and then put in order. 0x49, 0x92, 0x24 are lanes 0, 3, 6; 1, 4, 7; and 2, 5.
+LOGITLOSS_INLINE void load_rows(const float* p, VecF (&out)[3]) {
+    const __m256 first = _mm256_loadu_ps(p);
+    const __m256 second = _mm256_loadu_ps(p + 8);
+    const __m256 third = _mm256_loadu_ps(p + 16);
+    const __m256 column0 = _mm256_blend_ps(_mm256_blend_ps(first, second, 0x92), third, 0x24);
+    const __m256 column1 = _mm256_blend_ps(_mm256_blend_ps(first, second, 0x24), third, 0x49);
+    const __m256 column2 = _mm256_blend_ps(_mm256_blend_ps(first, second, 0x49), third, 0x92);
+    out[0] = {_mm256_permutevar8x32_ps(column0, _mm256_setr_epi32(0, 3, 6, 1, 4, 7, 2, 5))};
+    out[1] = {_mm256_permutevar8x32_ps(column1, _mm256_setr_epi32(1, 4, 7, 2, 5, 0, 3, 6))};
+    out[2] = {_mm256_permutevar8x32_ps(column2, _mm256_setr_epi32(2, 5, 0, 3, 6, 1, 4, 7))};
+}
+LOGITLOSS_INLINE void store_rows(const VecF (&in)[3], float* p) {
+    const __m256 column0 = _mm256_permutevar8x32_ps(in[0].v, _mm256_setr_epi32(0, 3, 6, 1, 4, 7, 2, 5));
+    const __m256 column1 = _mm256_permutevar8x32_ps(in[1].v, _mm256_setr_epi32(5, 0, 3, 6, 1, 4, 7, 2));
+    const __m256 column2 = _mm256_permutevar8x32_ps(in[2].v, _mm256_setr_epi32(2, 5, 0, 3, 6, 1, 4, 7));
+    _mm256_storeu_ps(p, _mm256_blend_ps(_mm256_blend_ps(column0, column1, 0x92), column2, 0x24));
+    _mm256_storeu_ps(p + 8, _mm256_blend_ps(_mm256_blend_ps(column0, column1, 0x24), column2, 0x49));
+    _mm256_storeu_ps(p + 16, _mm256_blend_ps(_mm256_blend_ps(column0, column1, 0x49), column2, 0x92));
+}
+
 #include "kernels/kernels.inl"
 
 }  // namespace

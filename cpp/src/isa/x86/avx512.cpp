@@ -266,6 +266,51 @@ LOGITLOSS_INLINE void store_transposed(const VecD (&in)[2], double* const* rows,
     }
 }
 
+LOGITLOSS_INLINE void load_rows(const float* p, VecF (&out)[2]) {
+    const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i odd = _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+    const __m512 lower = _mm512_loadu_ps(p);
+    const __m512 upper = _mm512_loadu_ps(p + 16);
+    out[0] = {_mm512_permutex2var_ps(lower, even, upper)};
+    out[1] = {_mm512_permutex2var_ps(lower, odd, upper)};
+}
+LOGITLOSS_INLINE void store_rows(const VecF (&in)[2], float* p) {
+    const __m512i lower = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m512i upper = _mm512_set_epi32(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8);
+    _mm512_storeu_ps(p, _mm512_permutex2var_ps(in[0].v, lower, in[1].v));
+    _mm512_storeu_ps(p + 16, _mm512_permutex2var_ps(in[0].v, upper, in[1].v));
+}
+// Numbers that are three apart fall on 16 different lanes of three vectors, those of column 0 on lanes 0, 3, 6, ... of
+// the first: they are blended into one vector and then put in order.
+constexpr __mmask16 every_third[3] = {0x9249, 0x2492, 0x4924};
+LOGITLOSS_INLINE void load_rows(const float* p, VecF (&out)[3]) {
+    // lane r of column j is lane (3 r + j) mod 16
+    const __m512i order[3] = {_mm512_set_epi32(13, 10, 7, 4, 1, 14, 11, 8, 5, 2, 15, 12, 9, 6, 3, 0),
+                              _mm512_set_epi32(14, 11, 8, 5, 2, 15, 12, 9, 6, 3, 0, 13, 10, 7, 4, 1),
+                              _mm512_set_epi32(15, 12, 9, 6, 3, 0, 13, 10, 7, 4, 1, 14, 11, 8, 5, 2)};
+    const __m512 first = _mm512_loadu_ps(p);
+    const __m512 second = _mm512_loadu_ps(p + 16);
+    const __m512 third = _mm512_loadu_ps(p + 32);
+    for (int j = 0; j < 3; ++j) {
+        // the second vector starts with element 16, which is 1 more than a multiple of 3, the third with 32
+        const __m512 two = _mm512_mask_blend_ps(every_third[(j + 2) % 3], first, second);
+        out[j] = {_mm512_permutexvar_ps(order[j], _mm512_mask_blend_ps(every_third[(j + 1) % 3], two, third))};
+    }
+}
+LOGITLOSS_INLINE void store_rows(const VecF (&in)[3], float* p) {
+    // number 3 r + j goes to lane (3 r + j) mod 16: lane l comes from row 11 (l - j) mod 16, as 3 times 11 is 1 mod 16
+    const __m512i order[3] = {_mm512_set_epi32(5, 10, 15, 4, 9, 14, 3, 8, 13, 2, 7, 12, 1, 6, 11, 0),
+                              _mm512_set_epi32(10, 15, 4, 9, 14, 3, 8, 13, 2, 7, 12, 1, 6, 11, 0, 5),
+                              _mm512_set_epi32(15, 4, 9, 14, 3, 8, 13, 2, 7, 12, 1, 6, 11, 0, 5, 10)};
+    __m512 spread[3];
+    for (int j = 0; j < 3; ++j)
+        spread[j] = _mm512_permutexvar_ps(order[j], in[j].v);
+    for (int part = 0; part < 3; ++part) {
+        const __m512 two = _mm512_mask_blend_ps(every_third[(4 - part) % 3], spread[0], spread[1]);
+        _mm512_storeu_ps(p + 16 * part, _mm512_mask_blend_ps(every_third[(5 - part) % 3], two, spread[2]));
+    }
+}
+
 #include "kernels/kernels.inl"
 
 }  // namespace

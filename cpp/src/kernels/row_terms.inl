@@ -1,0 +1,273 @@
+// From the ends of rows to their losses and what their gradients take, in float64, one row a lane; and the numbers that
+// rows bring along: labels, sums of losses. Note [row factors]
+
+/// The vectors of double that hold as many rows as one vector of T.
+template <class T>
+constexpr std::size_t row_parts = Vec<T>::lanes / Vec<double>::lanes;
+
+LOGITLOSS_INLINE void store_rounded(float* p, const Vec<double> (&a)[2]) { store(p, narrow(a[0], a[1])); }
+LOGITLOSS_INLINE void store_rounded(double* p, const Vec<double> (&a)[1]) { store(p, a[0]); }
+
+/// A number rounded to T.
+template <class T>
+LOGITLOSS_INLINE Vec<double> rounded(Vec<double> a) {
+    if constexpr (sizeof(T) == sizeof(float))
+        return widen<0>(narrow(a, a));
+    return a;
+}
+
+template <class T>
+LOGITLOSS_INLINE Mask<T> is_finite(Vec<T> a) {
+    return less(abs(a), splat(T(__builtin_inf())));
+}
+
+/// a b, but 0 for 0 times infinity: a weight of 0 removes an infinite term. NaN stays.
+LOGITLOSS_INLINE Vec<double> times(Vec<double> a, Vec<double> b) {
+    const Vec<double> zero = splat(0.0);
+    const Vec<double> infinity = splat(__builtin_inf());
+    const Vec<double> beside_zero = select(equal(a, zero), abs(b), select(equal(b, zero), abs(a), zero));
+    return select(equal(beside_zero, infinity), zero, a * b);
+}
+
+/// Of one vector of rows, before the factors that multiply all of it:
+/// grad_j = mass p_j + linear q_j, and out_gradient at the class taken out.
+struct RowTerms {
+    Vec<double> loss;
+    Vec<double> mass;
+    Vec<double> linear;
+    Vec<double> out_gradient;
+};
+
+/// (1-e) w_y (L - z_y) + (e/C) sum_j w_j (L - z_j) + c w_y L^2,  w = w_y.
+///
+/// Note [smoothing without cancellation]: sum_j w_j (L - z_j) = W (L - max) + sum_j w_j (max - z_j), whose terms
+/// all have one sign; and the gradient at the target is built from 1 - p_y, which the row's end has to relative
+/// accuracy.
+template <class T>
+struct IndexTerms {
+    LOGITLOSS_INLINE RowTerms operator()(const TermRows<T>& rows, std::size_t i, const TermOptions& options) const {
+        const Vec<double> zero = splat(0.0);
+        const Vec<double> gap = load(rows.ends->gap + i);
+        const bool weighted = rows.class_weight != nullptr;
+        const Vec<double> w = weighted ? load(rows.class_weight + i) : splat(1.0);
+        const Vec<double> kept = splat(1.0 - options.smoothing) * w;
+        RowTerms terms{weighted || options.weigh() ? times(kept, gap) : gap, kept, zero, zero};
+        if (rows.scale == nullptr && !options.weigh())
+            return terms;
+        terms.out_gradient = splat(-1.0) * kept * load(rows.ends->complement + i);
+        if (options.smoothing > 0.0)
+            add_smoothing(rows, i, options.smoothing / options.classes, w, terms);
+        if (options.z_loss != 0.0) {
+            const Vec<double> lse = load(rows.ends->lse + i);
+            const Vec<double> slope = splat(2.0 * options.z_loss) * lse * w;
+            terms.loss = terms.loss + times(splat(options.z_loss) * w, lse * lse);
+            terms.mass = terms.mass + slope;
+            terms.out_gradient = terms.out_gradient + slope * load(rows.ends->probability + i);
+        }
+        return terms;
+    }
+
+private:
+    static LOGITLOSS_INLINE void add_smoothing(const TermRows<T>& rows, std::size_t i, double each, Vec<double> w,
+                                               RowTerms& terms) {
+        const Vec<double> spread = splat(each);
+        const Vec<double> mass = load(rows.other_mass + i) + load(rows.out_mass + i);
+        const Vec<double> above_max = max(load(rows.ends->lse + i) - widened(rows.max, i), splat(0.0));
+        terms.loss = terms.loss + spread * (times(mass, above_max) + load(rows.gaps + i));
+        terms.mass = terms.mass + spread * mass;
+        terms.linear = splat(-each);
+        // The mass is a sum of weights of type T: one class must give exactly 0.
+        const Vec<double> pulled = mass * load(rows.ends->probability + i) - rounded<T>(w);
+        terms.out_gradient = terms.out_gradient + spread * pulled;
+    }
+};
+
+/// sum_j q_j (L - z_j) + c L^2, the largest logit's class a taken out: q (L - z_a) + sum_j q_j (z_a - z_j) cancels
+/// nowhere, and at a the gradient sum(q) p_a - q_a of a confident row is sum_{j != a} q_j - sum(q) (1 - p_a).
+template <class T>
+struct SoftTerms {
+    LOGITLOSS_INLINE RowTerms operator()(const TermRows<T>& rows, std::size_t i, const TermOptions& options) const {
+        const Vec<double> other_mass = load(rows.other_mass + i);
+        const Vec<double> out_mass = load(rows.out_mass + i);
+        const Vec<double> mass = other_mass + out_mass;
+        const Vec<double> complement = load(rows.ends->complement + i);
+        const Vec<double> probability = load(rows.ends->probability + i);
+        const Vec<double> confident = other_mass - mass * complement;
+        RowTerms terms{times(mass, load(rows.ends->gap + i)) + load(rows.gaps + i), mass, splat(-1.0),
+                       select(less(complement, splat(0.5)), confident, mass * probability - out_mass)};
+        if (options.z_loss != 0.0) {
+            const Vec<double> lse = load(rows.ends->lse + i);
+            const Vec<double> slope = splat(2.0 * options.z_loss) * lse;
+            terms.loss = terms.loss + splat(options.z_loss) * lse * lse;
+            terms.mass = terms.mass + slope;
+            terms.out_gradient = terms.out_gradient + slope * probability;
+        }
+        return terms;
+    }
+};
+
+/// KernelTable::index_terms, KernelTable::soft_terms.
+template <class T, class Terms>
+bool row_terms(const TermRows<T>& rows, std::size_t count, const TermOptions& options) {
+    const Vec<double> zero = splat(0.0);
+    const Vec<T> none = splat(T(0));
+    const auto factor_of = [](const double* factors, std::size_t i) {
+        return factors == nullptr ? splat(1.0) : load(factors + i);
+    };
+    Vec<T> bad = none;
+    for (std::size_t first = 0; first < count; first += Vec<T>::lanes) {
+        const Mask<T> unread = rows.read == nullptr ? less(none, none) : equal(load(rows.read + first), none);
+        Vec<double> scale[row_parts<T>], linear[row_parts<T>], value[row_parts<T>], base[row_parts<T>];
+        LOGITLOSS_UNROLL
+        for (std::size_t part = 0; part < row_parts<T>; ++part) {
+            const std::size_t i = first + part * Vec<double>::lanes;
+            const RowTerms terms = Terms()(rows, i, options);
+            const Vec<double> weight = factor_of(rows.weight, i);
+            Vec<double> loss = weight * terms.loss;
+            if (rows.read != nullptr)
+                loss = select(equal(widened(rows.read, i), zero), zero, loss);
+            store(rows.loss + i, loss);
+            if (rows.scale == nullptr)
+                continue;
+            const Vec<double> factor = splat(options.grad_factor) * weight * factor_of(rows.upstream, i);
+            base[part] = load(rows.ends->base + i);
+            scale[part] = factor * terms.mass * load(rows.ends->scale + i);
+            linear[part] = factor * terms.linear;
+            value[part] = factor * terms.out_gradient;
+            store(rows.scale + i, scale[part]);
+            store(rows.linear + i, linear[part]);
+            store(rows.value + i, value[part]);
+        }
+        if (rows.scale == nullptr)
+            continue;
+        ColumnScales<T>& columns = *rows.columns;
+        store_rounded(columns.exponent + first, base);
+        store_rounded(columns.scale + first, scale);
+        store_rounded(columns.linear + first, linear);
+        store_rounded(columns.value + first, value);
+        const Vec<T> rounded_scale = load(columns.scale + first);
+        const Vec<T> rounded_linear = load(columns.linear + first);
+        Vec<T> fine = select(is_finite(rounded_scale), splat(T(1)), none);
+        if (rows.gaps != nullptr)
+            fine = select(is_finite(rounded_linear), select(equal(rounded_linear, none), none, fine), none);
+        bad = select(unread, bad, select(equal(fine, none), splat(T(1)), bad));
+        if (rows.read == nullptr)
+            continue;
+        const auto clear = [&](T* numbers) { store(numbers + first, select(unread, none, load(numbers + first))); };
+        clear(columns.exponent);
+        clear(columns.scale);
+        clear(columns.linear);
+        clear(columns.value);
+    }
+    return !any(equal(bad, splat(T(1))));
+}
+
+/// KernelTable::scale_rows.
+template <class T>
+bool scale_rows(const double* exponent, double* scale, const double* factor, std::size_t count,
+                ColumnScales<T>* columns) {
+    Vec<T> bad = splat(T(0));
+    for (std::size_t first = 0; first < count; first += Vec<T>::lanes) {
+        Vec<double> base[row_parts<T>], product[row_parts<T>];
+        LOGITLOSS_UNROLL
+        for (std::size_t part = 0; part < row_parts<T>; ++part) {
+            const std::size_t i = first + part * Vec<double>::lanes;
+            base[part] = load(exponent + i);
+            product[part] = load(scale + i);
+            if (factor != nullptr)
+                product[part] = product[part] * load(factor + i);
+            store(scale + i, product[part]);
+        }
+        store_rounded(columns->exponent + first, base);
+        store_rounded(columns->scale + first, product);
+        bad = select(is_finite(load(columns->scale + first)), bad, splat(T(1)));
+    }
+    return !any(equal(bad, splat(T(1))));
+}
+
+/// 64-bit integers in [0, 2^52) as the numbers that they are; infinity for all others, negative ones included.
+LOGITLOSS_INLINE Vec<double> small_integers(Bits<double> words) {
+    const Vec<double> two_to_52 = splat(0x1p52);
+    const Vec<double> upper = from_bits(shift_right<52>(words) | bits(two_to_52)) - two_to_52;
+    const Vec<double> lower = from_bits(shift_right<12>(shift_left<12>(words)) | bits(two_to_52)) - two_to_52;
+    return select(equal(upper, splat(0.0)), lower, splat(__builtin_inf()));
+}
+
+LOGITLOSS_INLINE Bits<double> load_words(const std::int64_t* p) {
+    return bits(load(reinterpret_cast<const double*>(p)));
+}
+
+/// KernelTable::class_numbers.
+template <class T>
+bool class_numbers(const std::int64_t* labels, std::size_t count, std::size_t classes, std::int64_t ignored, T* numbers,
+                   T* read) {
+    const Vec<double> limit = splat(static_cast<double>(classes));
+    const Vec<double> skipped = splat(static_cast<double>(ignored));
+    Vec<T> all = splat(T(1));
+    for (std::size_t first = 0; first < count; first += Vec<T>::lanes) {
+        Vec<double> number[row_parts<T>], counts[row_parts<T>];
+        LOGITLOSS_UNROLL
+        for (std::size_t part = 0; part < row_parts<T>; ++part) {
+            const Vec<double> label = small_integers(load_words(labels + first + part * Vec<double>::lanes));
+            const Mask<double> inside = less(label, limit);
+            number[part] = select(inside, label, splat(-1.0));
+            counts[part] = select(equal(label, skipped), splat(0.0), select(inside, splat(1.0), splat(0.0)));
+        }
+        store_rounded(numbers + first, number);
+        store_rounded(read + first, counts);
+        all = min(all, load(read + first));
+    }
+    return !any(equal(all, splat(T(0))));
+}
+
+/// NumberKernels::count_labels.
+SumPair count_labels(const std::int64_t* labels, std::size_t n, std::size_t classes, bool ignores,
+                     std::int64_t ignored) {
+    constexpr std::size_t lanes = Vec<double>::lanes;
+    const Vec<double> zero = splat(0.0);
+    const Vec<double> one = splat(1.0);
+    const Vec<double> limit = splat(static_cast<double>(classes));
+    const Bits<double> skipped = splat_bits(static_cast<std::uint64_t>(ignored));
+    Vec<double> wrong = zero;
+    Vec<double> counted = zero;
+    const auto take = [&](const std::int64_t* from, Vec<double> in_use) {
+        const Bits<double> words = load_words(from);
+        const Vec<double> counts =
+            ignores ? select(equal(small_integers(words - skipped), zero), zero, in_use) : in_use;
+        counted = counted + counts;
+        wrong = wrong + select(less(small_integers(words), limit), zero, counts);
+    };
+    std::size_t i = 0;
+    for (; i + lanes <= n; i += lanes)
+        take(labels + i, one);
+    if (i < n) {
+        std::int64_t padded[lanes] = {};
+        for (std::size_t k = i; k < n; ++k)
+            padded[k - i] = labels[k];
+        take(padded, select(less(load(lane_numbers<double>.values), splat(static_cast<double>(n - i))), one, zero));
+    }
+    double sums[2][lanes];
+    store(sums[0], wrong);
+    store(sums[1], counted);
+    SumPair result{0.0, 0.0};
+    for (std::size_t lane = 0; lane < lanes; ++lane) {
+        result.first += sums[0][lane];
+        result.second += sums[1][lane];
+    }
+    return result;
+}
+
+/// NumberKernels::add_strided.
+void add_strided(const double* values, std::size_t n, double* sums, double* lost) {
+    for (std::size_t lane = 0; lane < 8; lane += Vec<double>::lanes) {
+        Vec<double> sum = load(sums + lane);
+        Vec<double> error = load(lost + lane);
+        for (std::size_t i = lane; i < n; i += 8) {
+            const TwoSum two(sum, load(values + i));
+            sum = two.sum;
+            error = error + two.lost;
+        }
+        store(sums + lane, sum);
+        store(lost + lane, error);
+    }
+}
