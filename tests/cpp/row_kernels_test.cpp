@@ -26,9 +26,9 @@ Outcome reduce(const Kernels<T>& k, const std::vector<T>& row, const std::vector
     const Placed<T> q(weights, shift / 2);
     Outcome outcome;
     BlockState state;
-    k.block_state(x.data(), n, no_index, &state, nullptr);
+    k.block_state(x.data(), n, no_index, &state, nullptr, nullptr);
     outcome.add(state);
-    k.block_state(x.data(), n, excluded, &state, nullptr);
+    k.block_state(x.data(), n, excluded, &state, nullptr, nullptr);
     outcome.add(state);
     outcome.add(k.largest(x.data(), n));
     outcome.add(k.sum(x.data(), n, no_index));
@@ -116,12 +116,12 @@ TEST_P(RowKernels, ExclusionIsAMaskedClass) {
                 Outcome without;
                 Outcome with;
                 BlockState state;
-                k.block_state(masked.data(), n, no_index, &state, nullptr);
+                k.block_state(masked.data(), n, no_index, &state, nullptr, nullptr);
                 with.add(state);
                 with.add(k.sum(zeroed.data(), n, no_index));
                 with.add(k.careful_max(masked.data(), n, no_index));
                 with.add(k.careful_sum(masked.data(), n, no_index, 1.0));
-                k.block_state(row.data(), n, excluded, &state, nullptr);
+                k.block_state(row.data(), n, excluded, &state, nullptr, nullptr);
                 without.add(state);
                 without.add(k.sum(row.data(), n, excluded));
                 without.add(k.careful_max(row.data(), n, excluded));
@@ -165,7 +165,7 @@ TEST_P(RowKernels, FindGivesTheFirst) {
 template <class T>
 bool scale_of(const Kernels<T>& k, const std::vector<T>& row, T linear, RowScale<T>* scale) {
     BlockState state;
-    k.block_state(row.data(), row.size(), no_index, &state, nullptr);
+    k.block_state(row.data(), row.size(), no_index, &state, nullptr, nullptr);
     if (state.kind != BlockKind::normal)
         return false;
     *scale = {static_cast<T>(state.exponent), static_cast<T>(1.0 / state.sum), linear};
@@ -227,8 +227,8 @@ TEST_P(RowKernels, KeptExponentials) {
                 for (std::size_t out : {excluded, no_index}) {
                     Guarded<T> kept(padded_length<T>(n));
                     BlockState state, without;
-                    k.block_state(row.data(), n, out, &state, kept.data());
-                    k.block_state(row.data(), n, out, &without, nullptr);
+                    k.block_state(row.data(), n, out, &state, kept.data(), nullptr);
+                    k.block_state(row.data(), n, out, &without, nullptr, nullptr);
                     Outcome a, b;
                     a.add(state);
                     b.add(without);
@@ -421,8 +421,20 @@ Outcome row_ends(const Kernels<T>& k, Random random) {
         }
     }
     k.log_sum_exp_ends(&plain, row_batch);
-    k.excluded_ends(&excluded, row_batch);
+    k.excluded_ends(&excluded, row_batch, EndParts::all);
+    ExcludedEnds<T> parts = excluded;
     Outcome outcome;
+    for (EndParts some : {EndParts::gap, EndParts::gradient}) {
+        std::fill(parts.gap, parts.gap + row_batch, -1.0);
+        std::fill(parts.scale, parts.scale + row_batch, -1.0);
+        k.excluded_ends(&parts, row_batch, some);
+        outcome.add(parts.gap, row_batch);
+        outcome.add(parts.scale, row_batch);
+        for (std::size_t i = 0; i < row_batch; ++i) {
+            EXPECT_EQ(parts.gap[i], excluded.gap[i]) << i;
+            EXPECT_EQ(parts.scale[i], some == EndParts::gap ? -1.0 : excluded.scale[i]) << i;
+        }
+    }
     outcome.add(plain.above_max, row_batch);
     outcome.add(plain.lse, row_batch);
     outcome.add(plain.scale, row_batch);
@@ -431,6 +443,7 @@ Outcome row_ends(const Kernels<T>& k, Random random) {
     outcome.add(excluded.scale, row_batch);
     outcome.add(excluded.complement, row_batch);
     outcome.add(excluded.probability, row_batch);
+    outcome.add(excluded.lse, row_batch);
     return outcome;
 }
 

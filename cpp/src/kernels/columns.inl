@@ -241,6 +241,7 @@ template <class T, bool excluding, bool keep>
 bool column_states(const T* x, std::ptrdiff_t stride, TileShape shape, const ColumnStates<T>& states, T* kept) {
     using C = Constants<T>;
     const Vec<T> zero = splat(T(0));
+    const Vec<T> nothing = splat(T(-__builtin_inf()));
     Vec<T> all_normal = splat(T(1));
     for (std::size_t lane = 0; lane < shape.lanes; lane += Vec<T>::lanes) {
         const Vec<T> excluded = excluding ? load(states.excluded + lane) : zero;
@@ -257,19 +258,16 @@ bool column_states(const T* x, std::ptrdiff_t stride, TileShape shape, const Col
         const auto term = [&](std::size_t j, Vec<T> sum) {
             if (next_line)  // spread over the arithmetic: all at once they would wait for each other
                 prefetch_near(next + static_cast<std::ptrdiff_t>(j) * states.next.class_step);
-            const Vec<T> here = load(x + static_cast<std::ptrdiff_t>(j) * stride + lane);
-            const ExpParts<T> e = exp_parts(here, shift);
-            Vec<T> scale = e.scale;
-            Vec<T> mantissa = e.mantissa;
+            Vec<T> here = load(x + static_cast<std::ptrdiff_t>(j) * stride + lane);
             if constexpr (excluding) {
                 const Mask<T> out = equal(class_number<T>(j), excluded);
                 logit = select(out, here, logit);
-                scale = select(out, zero, scale);
-                mantissa = select(out, zero, mantissa);
+                here = select(out, nothing, here);
             }
+            const ExpParts<T> e = exp_parts(here, shift);
             if constexpr (keep)
-                store(kept + j * shape.lanes + lane, mantissa * scale);
-            return fma(mantissa, scale, sum);
+                store(kept + j * shape.lanes + lane, e.mantissa * e.scale);
+            return fma(e.mantissa, e.scale, sum);
         };
         const ColumnSum<T> sum(shape.classes, term);
         sum.store_to(states.sum + lane);

@@ -16,6 +16,7 @@ struct ElementResult {
 template <class T>
 struct LogisticParts {
     Vec<T> x;
+    Mask<T> below_zero;
     Vec<T> e;
     Vec<T> log1p_e;
     Vec<T> up;    // (1+e) sigmoid(x)
@@ -26,18 +27,19 @@ struct LogisticParts {
         const Vec<T> one = splat(T(1));
         const ExpParts<T> parts = exp_parts(zero - abs(x), ExpShift<T>(T(0)));
         e = parts.mantissa * parts.scale;
-        log1p_e = log1p_moderate(e);
-        const auto below_zero = less(x, zero);
+        log1p_e = log1p_of_unit(e);
+        below_zero = less(x, zero);
         up = select(below_zero, e, one);
         down = select(below_zero, one, e);
     }
 
-    /// positive softplus(-x) + negative softplus(x)
+    /// positive softplus(-x) + negative softplus(x): one of them is |x| + log(1+e), the other log(1+e).
     LOGITLOSS_INLINE Vec<T> cross_entropy(Vec<T> positive, Vec<T> negative) const {
         const Vec<T> zero = splat(T(0));
-        const Vec<T> positive_term = positive * (max(zero - x, zero) + log1p_e);
-        const Vec<T> negative_term = negative * (max(x, zero) + log1p_e);
-        return select(equal(positive, zero), zero, positive_term) + select(equal(negative, zero), zero, negative_term);
+        const Vec<T> at_odds = select(below_zero, positive, negative);
+        const Vec<T> agreeing = select(below_zero, negative, positive);
+        const Vec<T> large_term = select(equal(at_odds, zero), zero, at_odds * (abs(x) + log1p_e));
+        return large_term + select(equal(agreeing, zero), zero, agreeing * log1p_e);
     }
     /// 1+e times the derivative of that:  negative sigmoid(x) - positive sigmoid(-x)
     LOGITLOSS_INLINE Vec<T> pull(Vec<T> positive, Vec<T> negative) const {

@@ -228,8 +228,10 @@ struct SumPair {
 template <class T>
 struct Kernels {
     /// Sum of exponentials of a block, and its maximum; the class `excluded` counts in neither. With `exponentials`
-    /// (padded_length(n) numbers), those of a normal block are kept there, 0 for the class excluded.
-    void (*block_state)(const T* x, std::size_t n, std::size_t excluded, BlockState* state, T* exponentials);
+    /// (padded_length(n) numbers), those of a normal block are kept there, 0 for the class excluded. `written_next`, if not
+    /// null: where n other numbers will be written soon, which is fetched meanwhile.
+    void (*block_state)(const T* x, std::size_t n, std::size_t excluded, BlockState* state, T* exponentials,
+                        const T* written_next);
     /// The largest element; NaNs do not count; -inf of nothing.
     T (*largest)(const T* x, std::size_t n);
     /// Index of the first element equal to `value`, or no_index.

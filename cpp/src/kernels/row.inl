@@ -67,6 +67,7 @@ struct AddExponentials {
     const T* data;
     ExpShift<T> shift;
     T* kept;
+    const T* written_next;  // or null
 
     static constexpr std::size_t near_bytes = block_size * sizeof(float);
     static constexpr std::size_t far_bytes = 3 * near_bytes;
@@ -78,6 +79,12 @@ struct AddExponentials {
         for (std::size_t line = 0; line < 256; line += 64) {
             prefetch_far(here + far_bytes + line);
             prefetch_near(here + near_bytes + line);
+        }
+        if (written_next != nullptr) {
+            const char* there = reinterpret_cast<const char*>(written_next + group * group_size<T>);
+            LOGITLOSS_UNROLL
+            for (std::size_t line = 0; line < 256; line += 64)
+                prefetch_store(there + line);
         }
         LOGITLOSS_UNROLL
         for (std::size_t i = 0; i < group_vectors<T>; ++i) {
@@ -101,7 +108,8 @@ LOGITLOSS_INLINE double exponent_of(double x) {
 
 /// KernelTable::block_state.
 template <class T>
-void block_state(const T* x, std::size_t n, std::size_t excluded, BlockState* state, T* exponentials) {
+void block_state(const T* x, std::size_t n, std::size_t excluded, BlockState* state, T* exponentials,
+                 const T* written_next) {
     const ExcludingReader<T> row(x, n, T(-__builtin_inf()), excluded);
     const T top = largest<T>(row, n);
     state->max = static_cast<double>(top);
@@ -116,10 +124,10 @@ void block_state(const T* x, std::size_t n, std::size_t excluded, BlockState* st
     state->kind = BlockKind::normal;
     state->exponent = static_cast<double>(shift);
     if (exponentials == nullptr) {
-        const AddExponentials<T, ExcludingReader<T>, false> step{row, x, ExpShift<T>(shift), nullptr};
+        const AddExponentials<T, ExcludingReader<T>, false> step{row, x, ExpShift<T>(shift), nullptr, written_next};
         state->sum = sum_groups<T>(n, step);
     } else {
-        const AddExponentials<T, ExcludingReader<T>, true> step{row, x, ExpShift<T>(shift), exponentials};
+        const AddExponentials<T, ExcludingReader<T>, true> step{row, x, ExpShift<T>(shift), exponentials, written_next};
         state->sum = sum_groups<T>(n, step);
     }
 }

@@ -79,10 +79,16 @@ void scatter_as(const Line& line, const T* in, std::size_t n, char* data) {
     if constexpr (is_half<Stored> && std::is_same_v<T, float>)
         if (contiguous<Stored>(line))
             return kernels().halves<Stored>().narrow(in, n, StoreMode::cached, reinterpret_cast<Stored*>(data));
-    for (std::size_t i = 0; i < n; ++i, data += line.stride) {
+    const auto put = [&](std::size_t i, char* to) {
         const Stored value = from_number<Stored>(in[i]);
-        std::memcpy(data, &value, sizeof value);
-    }
+        std::memcpy(to, &value, sizeof value);
+    };
+    if (contiguous<Stored>(line))  // which the compiler can turn into vectors
+        for (std::size_t i = 0; i < n; ++i)
+            put(i, data + i * sizeof(Stored));
+    else
+        for (std::size_t i = 0; i < n; ++i, data += line.stride)
+            put(i, data);
 }
 
 /// Calls fn with a value of the type that stores `dtype`. NumPy's bool is a byte that is 0 or not.
@@ -155,8 +161,12 @@ void gather_integers(const Line& line, const char* data, std::size_t n, std::int
     with_stored_type(line.dtype, [&](auto stored) {
         using Stored = decltype(stored);
         if constexpr (std::is_integral_v<Stored>)
-            for (std::size_t i = 0; i < n; ++i, data += line.stride)
-                out[i] = to_integer(read_bytes<Stored>(data, line.byteswapped));
+            if (contiguous<Stored>(line))
+                for (std::size_t i = 0; i < n; ++i)
+                    out[i] = to_integer(read_bytes<Stored>(data + i * sizeof(Stored), false));
+            else
+                for (std::size_t i = 0; i < n; ++i, data += line.stride)
+                    out[i] = to_integer(read_bytes<Stored>(data, line.byteswapped));
     });
 }
 

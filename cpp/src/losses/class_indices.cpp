@@ -8,6 +8,7 @@
 #include "layout/positions.hpp"
 #include "layout/staging.hpp"
 #include "losses/row_sums.hpp"
+#include "runtime/dispatch.hpp"
 #include "runtime/float_environment.hpp"
 #include "runtime/threads.hpp"
 
@@ -46,6 +47,15 @@ double sum_chunks(std::size_t positions, int num_threads, Fn&& sum_chunk) {
     for (std::size_t chunk = 0; chunk < partial.size(); ++chunk)
         total.add(chunk, partial[chunk]);
     return total.total();
+}
+
+/// n integers where they lie, if they are int64 one behind the other, or in `buffer`.
+const std::int64_t* integers(const Line& line, const char* data, std::size_t n, std::int64_t* buffer) {
+    const bool aligned = reinterpret_cast<std::uintptr_t>(data) % alignof(std::int64_t) == 0;
+    if (aligned && line.dtype == DType::int64 && !line.byteswapped && line.stride == sizeof(std::int64_t))
+        return reinterpret_cast<const std::int64_t*>(data);
+    gather_integers(line, data, n, buffer);
+    return buffer;
 }
 
 /// The label as its dtype has it: read_integer stops at the largest int64.
@@ -110,43 +120,40 @@ double check_labels(const Argument& target, std::size_t classes, std::optional<s
     const Line per_sample{sample_weight.view.dtype, sample_weight.view.byteswapped,
                           sample_weight.given() ? positions.inner_stride(1) : 0};
     const std::ptrdiff_t class_stride = class_weight.given() ? class_weight.strides[0] : 0;
-    const auto limit = static_cast<std::uint64_t>(classes);
+    const NumberKernels& numbers = kernels().numbers;
     const bool ignores = ignore_index.has_value();
     const std::int64_t ignored = ignore_index.value_or(-1);
     std::atomic<bool> bad{false};
 
     const double total = sum_chunks(positions.count(), num_threads, [&](std::size_t chunk) {
         StridedSum weighted;
-        std::int64_t counted = 0;
+        double counted = 0.0;
         for_runs(positions, chunk, [&](const Positions::Cursor& cursor, std::size_t n, std::size_t done) {
-            std::int64_t label[run_positions];
-            double weight[run_positions];
-            gather_integers(labels, target.bytes() + cursor.offset(0), n, label);
-            std::int64_t wrong = 0, kept = 0;
-            for (std::size_t i = 0; i < n; ++i) {
-                const bool skip = ignores && label[i] == ignored;
-                const bool inside = static_cast<std::uint64_t>(label[i]) < limit;
-                wrong += !skip && !inside;
-                kept += !skip;
-            }
-            counted += kept;
-            if (wrong != 0)
+            std::int64_t buffer[run_positions];
+            const char* data = target.bytes() + cursor.offset(0);
+            const std::int64_t* label = integers(labels, data, n, buffer);
+            const SumPair counts = numbers.count_labels(label, n, classes, ignores, ignored);
+            counted += counts.second;
+            if (counts.first != 0.0)
                 bad.store(true, std::memory_order_relaxed);
-            if (wrong != 0 || (!sample_weight.given() && !class_weight.given()))
+            if (counts.first != 0.0 || (!sample_weight.given() && !class_weight.given()))
                 return;
+            double weight[run_positions];
             if (sample_weight.given())
                 gather(per_sample, sample_weight.bytes() + cursor.offset(1), n, weight);
             else
                 std::fill(weight, weight + n, 1.0);
             for (std::size_t i = 0; i < n; ++i) {
-                if (ignores && label[i] == ignored)
+                const std::int64_t number = label[i];
+                if (ignores && number == ignored)
                     continue;
-                if (class_weight.given())
-                    weight[i] *= read_number(per_class, class_weight.bytes() + label[i] * class_stride);
+                // It was checked, but another thread of the caller's may be writing it.
+                if (class_weight.given() && static_cast<std::uint64_t>(number) < classes)
+                    weight[i] *= read_number(per_class, class_weight.bytes() + number * class_stride);
                 weighted.add(done + i, weight[i]);
             }
         });
-        return sample_weight.given() || class_weight.given() ? weighted.total() : static_cast<double>(counted);
+        return sample_weight.given() || class_weight.given() ? weighted.total() : counted;
     });
     if (bad)
         reject_first_bad_label(target, labels, classes, ignore_index);

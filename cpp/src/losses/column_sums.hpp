@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 
 #include "losses/row_sums.hpp"
 #include "losses/tile.hpp"
@@ -43,18 +44,60 @@ void sum_columns(const Kernels<T>& kernels, const Tile& tile, Columns<const T> x
     kernels.log_sum_exp_ends(&ends, tile.lanes);
 }
 
-/// The same with a class taken out of each row's sum: the target, or the largest, which is found here.
+/// Classes taken out of columns in a buffer: -inf stands in their place, which is cheaper than comparing every class's
+/// number with theirs.
+template <class T>
+class TakenOutOfColumns {
+public:
+    TakenOutOfColumns(const Tile& tile, const T* targets, T* columns)
+        : tile_(tile), targets_(targets), columns_(columns) {}
+
+    /// Returns whether every |logit| is at most 2^17.
+    bool take_out(T* logits) const {
+        bool plain = true;
+        for (std::size_t r = 0; r < tile_.lanes; ++r) {
+            logits[r] = T(0);
+            if (targets_[r] < T(0))
+                continue;
+            T& place = at(r);
+            logits[r] = place;
+            place = -std::numeric_limits<T>::infinity();
+            plain &= std::fabs(logits[r]) <= T(131072);
+        }
+        return plain;
+    }
+    void put_back(const T* logits) const {
+        for (std::size_t r = 0; r < tile_.lanes; ++r)
+            if (targets_[r] >= T(0))
+                at(r) = logits[r];
+    }
+
+private:
+    T& at(std::size_t r) const { return columns_[static_cast<std::size_t>(targets_[r]) * tile_.lanes + r]; }
+
+    const Tile& tile_;
+    const T* targets_;
+    T* columns_;
+};
+
+/// The same with a class taken out of each row's sum: the target, or the largest, which is found here. `own`: the
+/// columns, if they are a buffer that may be written; the classes taken out are then missing in it.
 template <class T>
 void sum_columns_excluding(const Kernels<T>& kernels, const Tile& tile, bool largest, EndParts parts,
-                           Columns<const T> x, std::size_t classes, TileSums<T>& sums, const NextTile& next,
+                           Columns<const T> x, T* own, std::size_t classes, TileSums<T>& sums, const NextTile& next,
                            T* exponentials) {
+    const TileShape shape{tile.lanes, classes};
     if (largest)
-        kernels.column_largest(x.data, x.stride, {tile.lanes, classes}, sums.target);
+        kernels.column_largest(x.data, x.stride, shape, sums.target);
     ExcludedEnds<T>& ends = sums.excluding;
     T top[most_lanes];
-    const bool plain = kernels.column_states(x.data, x.stride, {tile.lanes, classes},
-                                             {sums.target, ends.logit, top, ends.sum, ends.exponent, next},
-                                             exponentials);
+    ColumnStates<T> states{sums.target, ends.logit, top, ends.sum, ends.exponent, next};
+    bool plain = true;
+    if (own != nullptr) {
+        states.excluded = nullptr;
+        plain = TakenOutOfColumns<T>(tile, sums.target, own).take_out(ends.logit);
+    }
+    plain &= kernels.column_states(x.data, x.stride, shape, states, exponentials);
     for (std::size_t r = 0; r < tile.lanes; ++r)
         sums.max[r] = ends.logit[r] > top[r] ? ends.logit[r] : top[r];
     sums.any_careful = false;

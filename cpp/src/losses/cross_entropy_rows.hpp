@@ -147,6 +147,8 @@ public:
         return write;
     }
 
+    const T* fetched_for(const RowPlace& place) const { return arrays_.grad.fetched_for(place, mode_); }
+
     void write(const RowPlace& place, const Write& row, std::size_t first, std::size_t n, const T* exponentials,
                Scratch<T>& scratch) const {
         const bool through_buffer = !arrays_.grad.direct() || !transform_.identity();
@@ -171,6 +173,7 @@ public:
         return {scratch.transformed_columns.data(), static_cast<std::ptrdiff_t>(tile.lanes)};
     }
 
+    bool reads_columns_again() const { return linear_; }
     NextTile next(const Tile& tile) const { return arrays_.input.next(tile, call_.classes); }
 
     /// `coefficients`, tile.lanes apart.

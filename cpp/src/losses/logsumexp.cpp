@@ -141,8 +141,7 @@ public:
             // With a +inf in the row: -inf elsewhere, NaN there, which is what x - max gives.
             if (sums.any_careful && sums.careful[0] && sums.excluding.lse[0] == std::numeric_limits<double>::infinity())
                 sums.out_scale[0] = 0.0;
-            sums.writable =
-                kernels().scale_rows(sums.out_scale, sums.out_scale, nullptr, tile.lanes, &sums.columns);
+            sums.writable = kernels().scale_rows(sums.out_scale, sums.out_scale, nullptr, tile.lanes, &sums.columns);
         }
     }
     Write write_of(const TileSums<T>& sums, std::size_t r) const {
@@ -152,6 +151,8 @@ public:
             single = {0, static_cast<T>(sums.value[r])};
         return {false, sums.whole.exponent[r], scale, sums.max[r], static_cast<T>(scale), single, no_index};
     }
+
+    const T* fetched_for(const RowPlace& place) const { return out_.fetched_for(place, mode_); }
 
     void write(const RowPlace& place, const Write& row, std::size_t first, std::size_t n, const T* exponentials,
                Scratch<T>& scratch) const {
@@ -177,6 +178,7 @@ public:
     Columns<const T> columns(const Tile& tile, const TileSums<T>&, Scratch<T>& scratch) const {
         return logits_.columns(kernels(), tile, classes_.count(), scratch.logit_columns);
     }
+    bool reads_columns_again() const { return written_ == Written::log_softmax; }
     NextTile next(const Tile& tile) const { return logits_.next(tile, classes_.count()); }
     const T* column_coefficients(const Tile&, Scratch<T>&) const { return nullptr; }
 
@@ -184,8 +186,8 @@ public:
                        Scratch<T>& scratch) const {
         const Columns<T> out = out_.columns(tile, scratch.out_columns);
         if (written_ == Written::log_softmax) {
-            kernels().column_log_softmax(x.data, x.stride, {tile.lanes, classes_.count()}, sums.max,
-                                         sums.columns.scale, out.stride, out.data);
+            kernels().column_log_softmax(x.data, x.stride, {tile.lanes, classes_.count()}, sums.max, sums.columns.scale,
+                                         out.stride, out.data);
         } else {
             ColumnScales<T> rows = sums.columns;
             std::fill(rows.patched, rows.patched + tile.lanes, T(-1));

@@ -33,6 +33,14 @@ struct Scratch {
         : Scratch(staged || tile_rows > 0 ? std::min(classes, block_size) : 0, tile_rows * classes, kept_exponentials,
                   (classes + block_size - 1) / block_size) {}
 
+    /// `columns`, if it is a buffer of a tile's logits, transformed or not, and so may be written.
+    T* own_columns(const T* columns) const {
+        for (T* buffer : {logit_columns.columns.data(), transformed_columns.data()})
+            if (columns == buffer)
+                return buffer;
+        return nullptr;
+    }
+
 private:
     Scratch(std::size_t block, std::size_t tile, std::size_t kept, std::size_t row_blocks)
         : space(BufferSpace::bytes<T>(kept) + 5 * BufferSpace::bytes<T>(block) + 7 * BufferSpace::bytes<T>(tile)),
@@ -103,10 +111,12 @@ struct RowPlan {
 ///   Write write_of(const TileSums&, r)                     what `write` needs of a row
 ///   void write(const RowPlace&, const Write&, first, n, const T* exponentials, Scratch&)
 ///                                                          exponentials: as block_state kept them, or null
+///   const T* fetched_for(const RowPlace&)                  where a row goes, if that is worth fetching; or null
 /// Write has `careful`, and `out_class`, which is right for rows of less than 2^24 classes and set here for others.
 /// For tiles, whose rows are whole,
 ///   Columns<const T> columns(const Tile&, const TileSums&, Scratch&)
 ///   NextTile next(const Tile&)                             of the logits
+///   bool reads_columns_again()                             whether the class taken out must be back in its place
 ///   const T* column_coefficients(const Tile&, Scratch&)    tile.lanes apart
 ///   void write_columns(const Tile&, const TileSums&, Columns<const T>, const T* exponentials, Scratch&)
 template <class T, class Problem>
@@ -194,11 +204,14 @@ private:
         T* exponentials = kept_stride_ == 0 ? nullptr : scratch.exponentials.data();
         const NextTile next = problem_.next(tile);
         const TakenOut taken_out = problem_.taken_out();
+        T* const own = scratch.own_columns(x.data);
         if (taken_out == TakenOut::none)
             sum_columns(kernels(), tile, x, plan_.classes, sums, next, exponentials);
         else
-            sum_columns_excluding(kernels(), tile, taken_out == TakenOut::largest, problem_.end_parts(), x,
+            sum_columns_excluding(kernels(), tile, taken_out == TakenOut::largest, problem_.end_parts(), x, own,
                                   plan_.classes, sums, next, exponentials);
+        if (own != nullptr && problem_.reads_columns_again())
+            TakenOutOfColumns<T>(tile, sums.target, own).put_back(sums.excluding.logit);
         if (problem_.linear()) {
             sums.coefficients = problem_.column_coefficients(tile, scratch);
             add_linear_columns(kernels(), tile, x, plan_.classes, sums);
@@ -273,7 +286,7 @@ private:
         for (std::size_t r = 0; r < tile.count; ++r) {
             const RowPlace place = place_in(tile, r, sums);
             if (sums.reads(r))
-                read_row(place, r, kept(batch, r), sums, scratch);
+                read_row(place, r, kept(batch, r), next_written(before), sums, scratch);
             else
                 set_neutral(sums, r);
             write_next(before, scratch);
@@ -288,15 +301,15 @@ private:
     }
 
     /// Sums of a row of one block to lane r of a batch.
-    void read_row(const RowPlace& place, std::size_t r, T* exponentials, TileSums<T>& sums, Scratch<T>& scratch) const {
-        const RowBlock<T> block = sweep_block(place, 0, scratch, exponentials);
+    void read_row(const RowPlace& place, std::size_t r, T* exponentials, const T* written_next, TileSums<T>& sums,
+                  Scratch<T>& scratch) const {
+        const RowBlock<T> block = sweep_block(place, 0, scratch, exponentials, written_next);
         constexpr double limit = 131072.0;
-        const bool others_fit = block.others.kind == BlockKind::normal ||
-                                (block.out_index != no_index && block.others.max == -INFINITY &&
-                                 block.others.kind == BlockKind::deep);
-        const bool fits = others_fit && (block.out_index == no_index
-                                             ? problem_.taken_out() == TakenOut::none
-                                             : std::fabs(block.out_logit) <= limit);
+        const bool others_fit =
+            block.others.kind == BlockKind::normal ||
+            (block.out_index != no_index && block.others.max == -INFINITY && block.others.kind == BlockKind::deep);
+        const bool fits = others_fit && (block.out_index == no_index ? problem_.taken_out() == TakenOut::none
+                                                                     : std::fabs(block.out_logit) <= limit);
         sums.careful[r] = !fits;
         sums.any_careful |= !fits;
         if (!fits)
@@ -344,6 +357,12 @@ private:
             else if (batch.sums.any_careful && batch.sums.careful[r])
                 write_row(place, end_alone(place, batch.sums.loss[r], scratch), nullptr, scratch);
         }
+    }
+
+    /// Where the next row of a batch that has ended goes; null if it need not be fetched.
+    const T* next_written(const Batch& batch) const {
+        const std::size_t r = batch.written;
+        return r < batch.tile.count ? problem_.fetched_for(batch.tile.place(r)) : nullptr;
     }
 
     /// Where the exponentials of a batch's row are kept; null if they are not.
@@ -466,12 +485,13 @@ private:
 
     std::size_t length(std::size_t block) const { return std::min(block_size, plan_.classes - block * block_size); }
 
-    RowBlock<T> sweep_block(const RowPlace& place, std::size_t b, Scratch<T>& scratch, T* exponentials) const {
+    RowBlock<T> sweep_block(const RowPlace& place, std::size_t b, Scratch<T>& scratch, T* exponentials,
+                            const T* written_next) const {
         const std::size_t first = b * block_size;
         const std::size_t n = length(b);
         const T* x = problem_.logits(place, first, n, scratch);
         const bool here = place.target != no_index && place.target >= first && place.target < first + n;
-        RowBlock<T> block = reducer_.reduce(x, n, here ? place.target - first : no_index, exponentials);
+        RowBlock<T> block = reducer_.reduce(x, n, here ? place.target - first : no_index, exponentials, written_next);
         if (problem_.linear())
             reducer_.add_linear(x, problem_.coefficients(place, first, n, scratch), n, block);
         return block;
@@ -479,11 +499,11 @@ private:
 
     void sweep(const RowPlace& place, Scratch<T>& scratch, RowSums<T>& row) const {
         if (plan_.blocks == 1) {
-            const RowBlock<T> block = sweep_block(place, 0, scratch, nullptr);
+            const RowBlock<T> block = sweep_block(place, 0, scratch, nullptr, nullptr);
             return reducer_.merge(&block, 1, row);
         }
         for (std::size_t b = 0; b < plan_.blocks; ++b)
-            scratch.blocks[b] = sweep_block(place, b, scratch, nullptr);
+            scratch.blocks[b] = sweep_block(place, b, scratch, nullptr, nullptr);
         reducer_.merge(scratch.blocks.data(), plan_.blocks, row);
     }
 
@@ -525,7 +545,7 @@ private:
                 continue;
             }
             share_blocks([&](std::size_t b, Scratch<T>& scratch) {
-                shared.blocks[b] = sweep_block(place, b, scratch, nullptr);
+                shared.blocks[b] = sweep_block(place, b, scratch, nullptr, nullptr);
             });
             RowSums<T> row;
             reducer_.merge(shared.blocks.data(), plan_.blocks, row);
