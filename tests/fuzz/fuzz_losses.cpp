@@ -150,6 +150,14 @@ void lay_out(Source& source, Array& array, bool may_repeat) {
     array.given = true;
 }
 
+/// A float32's magnitude as a float16, truncated: large ones become infinities, NaNs stay, small ones become 0.
+std::uint64_t half_magnitude(std::uint32_t bits) {
+    const std::uint32_t exponent = bits >> 23;
+    if (exponent > 142)
+        return bits > 0x7F800000 ? 0x7E00 : 0x7C00;
+    return exponent < 113 ? 0 : (exponent - 112) << 10 | ((bits >> 13) & 1023);
+}
+
 /// Values of a few kinds; the bytes of what is no number of the dtype (a boolean of 7) are avoided.
 void fill(Source& source, Array& array, std::size_t labels) {
     const std::size_t kind = source.below(8);
@@ -189,7 +197,7 @@ void fill(Source& source, Array& array, std::size_t labels) {
             else if (array.dtype == DType::bfloat16)
                 bits = word32 >> 16;
             else if (array.dtype == DType::float16)
-                bits = (word32 >> 31) << 15 | ((((word32 >> 23) & 31) + 7) & 31) << 10 | ((word32 >> 13) & 1023);
+                bits = (word32 >> 31) << 15 | half_magnitude(word32 & 0x7FFFFFFF);
         }
         std::memcpy(array.bytes.data() + start, &bits, item);
     }
@@ -236,18 +244,74 @@ std::vector<std::ptrdiff_t> broadcasting(Source& source, std::vector<std::ptrdif
     return shape;
 }
 
+/// What is called; with a gradient or without it, for the functions that have one.
+enum class Function : std::size_t {
+    // losses of rows: with class indices and with class probabilities
+    cross_entropy_of_indices,
+    cross_entropy_of_probabilities,
+    from_probs_of_indices,
+    from_probs_of_probabilities,
+    // losses of elements
+    bce,
+    focal,
+    binary_from_probs,
+    squared_error,
+    absolute_error,
+    root_squared_error,
+    // one number
+    accuracy_of_indices,
+    accuracy_of_probabilities,
+    // a number of each row
+    entropy,
+    entropy_from_logits,
+    kl_divergence,
+    cross_entropy_of,
+    logsumexp,
+    weighted_logsumexp,
+    logsumexp_states,
+    // a number of each element
+    softmax,
+    log_softmax,
+    self_information,
+    perplexity,
+};
+constexpr std::size_t functions = static_cast<std::size_t>(Function::perplexity) + 1;
+
 /// One call: its arguments and options, as the bytes decide.
 struct Call {
-    std::size_t function;
+    Function function;
+    bool gradient, in_place;
     Array a, b, weight, second_weight, upstream, out, grad;
     CrossEntropyOptions cross_entropy;
+    ProbabilityEntropyOptions from_probs;
     FocalOptions focal;
     BceOptions bce;
+    ProbabilityBceOptions binary_from_probs;
     RegressionOptions regression;
     SoftmaxOptions softmax;
-    bool in_place = false;
+    InformationOptions information;
+    AccuracyOptions accuracy;
+    double number = 0.0;  ///< result of a function that returns one
 
-    explicit Call(Source& source) : function(source.below(12)) {
+    bool is_loss() const { return function <= Function::root_squared_error; }
+    bool is_of_elements() const {
+        return (function >= Function::bce && function <= Function::root_squared_error) || function >= Function::softmax;
+    }
+    bool takes_indices() const {
+        return function == Function::cross_entropy_of_indices || function == Function::from_probs_of_indices ||
+               function == Function::accuracy_of_indices;
+    }
+    bool takes_axes() const { return function >= Function::logsumexp && function <= Function::log_softmax; }
+    bool is_softmax() const { return function == Function::softmax || function == Function::log_softmax; }
+    /// The product is over dy, or a result over what it is of.
+    bool writes_an_input() const { return in_place || (is_softmax() && gradient); }
+    /// A pair of calls, of which the first may have written when the second throws.
+    bool is_pair() const { return is_softmax() && gradient; }
+
+    explicit Call(Source& source)
+        : function(static_cast<Function>(source.below(functions))),
+          gradient(source.below(4) != 0),
+          in_place(source.below(4) == 0) {
         std::vector<std::ptrdiff_t> shape(1 + source.below(3));
         std::ptrdiff_t room = 20000;
         for (std::ptrdiff_t& extent : shape) {
@@ -257,109 +321,208 @@ struct Call {
         const DType dtype = source.below(16) == 0 ? any_dtype(source) : floating(source);
         const int axis = static_cast<int>(source.below(shape.size() + 1)) - (source.flag() ? 1 : 0);
         const auto reduction = static_cast<Reduction>(source.below(3));
+        softmax.axes = {axis};
+        if (takes_axes() && source.below(3) == 0)
+            softmax.axes = some_axes(source, shape.size());
+        make_arrays(source, shape, dtype, axis, is_loss() && reduction != Reduction::none);
+        make_options(source, axis, reduction);
+    }
+
+    static std::vector<int> some_axes(Source& source, std::size_t dimensions) {
+        std::vector<int> axes;
+        for (std::size_t axis = 0; axis < dimensions; ++axis)
+            if (source.flag())
+                axes.push_back(static_cast<int>(axis));
+        return axes;
+    }
+
+    /// The shape without the class axes; with a wrong axis, without the last.
+    std::vector<std::ptrdiff_t> rows_of(const std::vector<std::ptrdiff_t>& shape) const {
+        std::vector<std::ptrdiff_t> rows;
+        for (std::size_t i = 0; i < shape.size(); ++i)
+            if (std::none_of(softmax.axes.begin(), softmax.axes.end(),
+                             [&](int axis) { return class_axis(axis, shape.size()) == i; }))
+                rows.push_back(shape[i]);
+        return rows;
+    }
+    static std::size_t class_axis(int axis, std::size_t dimensions) {
+        return axis < 0 ? dimensions - 1 : std::min(static_cast<std::size_t>(axis), dimensions - 1);
+    }
+
+    void make_arrays(Source& source, const std::vector<std::ptrdiff_t>& shape, DType dtype, int axis, bool reduced) {
         const DType loss_dtype = dtype == DType::float64 ? DType::float64 : DType::float32;
-        const std::size_t class_axis = axis < 0 ? shape.size() - 1 : std::min<std::size_t>(axis, shape.size() - 1);
-        std::vector<std::ptrdiff_t> rows = shape;
-        rows.erase(rows.begin() + static_cast<std::ptrdiff_t>(class_axis));
-        const bool rows_family = function < 4 || function >= 7;
-        const std::vector<std::ptrdiff_t> losses = rows_family ? rows : shape;
-        const bool reduced = function < 7 && reduction != Reduction::none;
+        const std::vector<std::ptrdiff_t> rows = rows_of(shape);
+        const std::vector<std::ptrdiff_t> results = is_of_elements() ? shape : rows;
+        const auto classes = shape[class_axis(axis, shape.size())];
+        const bool binary = function >= Function::bce && function <= Function::binary_from_probs;
+        const bool two_masses = function == Function::kl_divergence || function == Function::cross_entropy_of;
 
         a = input(source, shape, dtype);
-        const auto classes = static_cast<std::size_t>(shape[class_axis]);
-        if (function < 2)
-            b = input(source, rows, source.below(8) == 0 ? any_dtype(source) : DType::int32, classes);
-        else if (function < 4)
-            b = input(source, shape, any_dtype(source));
+        if (takes_indices())
+            b = input(source, rows, source.below(8) == 0 ? any_dtype(source) : DType::int32,
+                      static_cast<std::size_t>(classes));
         else
-            b = input(source, shape, function < 7 ? any_dtype(source) : dtype);
+            b = input(source, two_masses ? broadcasting(source, shape) : shape,
+                      is_softmax() && source.flag() ? dtype : any_dtype(source));
         if (source.below(3) == 0)
-            weight = input(source, broadcasting(source, losses), any_dtype(source));
+            weight = input(source, broadcasting(source, results), any_dtype(source));
         if (source.below(3) == 0)
-            second_weight = input(
-                source, rows_family ? std::vector<std::ptrdiff_t>{shape[class_axis]} : broadcasting(source, losses),
-                any_dtype(source));
+            second_weight = input(source, binary ? broadcasting(source, results) : std::vector<std::ptrdiff_t>{classes},
+                                  any_dtype(source));
         if (source.below(3) == 0)
-            upstream = input(source, reduced ? std::vector<std::ptrdiff_t>{} : broadcasting(source, losses),
+            upstream = input(source, reduced ? std::vector<std::ptrdiff_t>{} : broadcasting(source, results),
                              any_dtype(source));
-        out = output(source, reduced ? std::vector<std::ptrdiff_t>{} : losses, loss_dtype);
-        grad = output(source, shape, dtype);
-        in_place = source.below(4) == 0;
+        out = output(source, reduced ? std::vector<std::ptrdiff_t>{} : results, loss_dtype);
+        if (function == Function::weighted_logsumexp)
+            grad = gradient ? output(source, results, loss_dtype) : Array();  // takes the signs
+        else
+            grad = output(source, shape, dtype);
+    }
 
+    void make_options(Source& source, int axis, Reduction reduction) {
         const double smoothing = source.below(3) == 0 ? source.number() : 0.0;
-        std::optional<double> normalizer, number;
+        std::optional<double> normalizer, number_or_none;
         if (source.below(4) == 0)
             normalizer = source.number();
         if (source.below(4) == 0)
-            number = source.number();
+            number_or_none = source.number();
         cross_entropy.axis = axis;
         cross_entropy.label_smoothing = smoothing;
         cross_entropy.z_loss = source.below(4) == 0 ? source.number() : 0.0;
-        cross_entropy.softcap = number;
-        cross_entropy.margin = function < 2 && source.below(4) == 0 ? source.number() : 0.0;
+        cross_entropy.softcap = number_or_none;
+        cross_entropy.margin = takes_indices() && source.below(4) == 0 ? source.number() : 0.0;
         cross_entropy.scale = source.below(4) == 0 ? source.number() : 1.0;
         cross_entropy.reduction = reduction;
-        cross_entropy.normalizer = reduced ? normalizer : std::nullopt;
+        cross_entropy.normalizer = reduction != Reduction::none ? normalizer : std::nullopt;
         if (source.flag())
             cross_entropy.ignore_index = static_cast<std::int64_t>(source.below(5)) - 1;
+        else if (source.below(4) == 0)
+            cross_entropy.ignore_index = std::nullopt;
+        from_probs.axis = axis;
+        from_probs.eps = number_or_none;
+        from_probs.ignore_index = cross_entropy.ignore_index;
+        from_probs.label_smoothing = smoothing;
+        from_probs.reduction = reduction;
+        from_probs.normalizer = cross_entropy.normalizer;
         bce.label_smoothing = smoothing;
-        bce.ignore_value = number;
+        bce.ignore_value = number_or_none;
         bce.reduction = reduction;
         bce.normalizer = cross_entropy.normalizer;
-        static_cast<BinaryOptions&>(focal) = bce;
+        static_cast<BinaryOptions&>(focal) = static_cast<BinaryOptions&>(binary_from_probs) = bce;
+        binary_from_probs.ignore_value = std::nullopt;
+        binary_from_probs.eps = number_or_none;
         focal.gamma = source.number();
         if (source.flag())
             focal.alpha = source.flag() ? std::optional<double>(source.number()) : std::nullopt;
-        regression.reduction = reduction;
-        softmax.axes = {axis};
+        regression.reduction = function == Function::root_squared_error ? Reduction::mean : reduction;
+        information.axis = axis;
+        information.base = number_or_none;
+        accuracy.axis = axis;
+        accuracy.top_k = source.below(8) == 7 ? static_cast<std::int64_t>(source.word())
+                                              : static_cast<std::int64_t>(source.below(6));
+        accuracy.ignore_index = cross_entropy.ignore_index;
+    }
+
+    void give(int num_threads) {
+        cross_entropy.num_threads = from_probs.num_threads = bce.num_threads = focal.num_threads =
+            binary_from_probs.num_threads = regression.num_threads = softmax.num_threads = information.num_threads =
+                accuracy.num_threads = num_threads;
+        cross_entropy.sample_weight = from_probs.sample_weight = accuracy.sample_weight = bce.weight = focal.weight =
+            binary_from_probs.weight = regression.weight = weight.view();
+        cross_entropy.class_weight = from_probs.class_weight = bce.pos_weight = second_weight.view();
+    }
+
+    /// A loss, or with its gradient.
+    template <class Loss, class ValueAndGrad, class Options>
+    void make_loss(Loss loss, ValueAndGrad value_and_grad, const Options& options) {
+        if (gradient)
+            value_and_grad(a.view(), b.view(), upstream.view(), out.output(), in_place ? a.output() : grad.output(),
+                           options);
+        else
+            loss(a.view(), b.view(), out.output(), options);
+    }
+
+    /// softmax or log-softmax, and its product, over the softmax or over dy.
+    template <class Forward, class Product>
+    void make_softmax(Forward forward, Product product) {
+        const MutableArrayView y = in_place ? a.output() : grad.output();
+        forward(a.view(), y, softmax);
+        if (gradient)
+            product(y, b.view(), b.dtype == a.dtype && !b.byteswapped ? b.output() : y, softmax);
     }
 
     void make(int num_threads) {
-        cross_entropy.num_threads = bce.num_threads = focal.num_threads = regression.num_threads = softmax.num_threads =
-            num_threads;
-        cross_entropy.sample_weight = bce.weight = focal.weight = regression.weight = weight.view();
-        cross_entropy.class_weight = bce.pos_weight = second_weight.view();
-        const MutableArrayView gradient = in_place ? a.output() : grad.output();
+        give(num_threads);
+        const MutableArrayView result = in_place ? a.output() : out.output();
         switch (function) {
-        case 0:
-        case 2:
-            return logitloss::cross_entropy(a.view(), b.view(), out.output(), cross_entropy);
-        case 1:
-        case 3:
-            return cross_entropy_value_and_grad(a.view(), b.view(), upstream.view(), out.output(), gradient,
-                                                cross_entropy);
-        case 4:
-            return bce_with_logits_value_and_grad(a.view(), b.view(), upstream.view(), out.output(), gradient, bce);
-        case 5:
-            return sigmoid_focal_loss_value_and_grad(a.view(), b.view(), upstream.view(), out.output(), gradient,
-                                                     focal);
-        case 6:
-            return mean_squared_error_value_and_grad(a.view(), b.view(), upstream.view(), out.output(), gradient,
-                                                     regression);
-        case 7:
-            return logsumexp_value_and_grad(a.view(), upstream.view(), out.output(), gradient, softmax);
-        case 8:
-            return weighted_logsumexp(a.view(), b.view(), out.output(), {}, softmax);
-        case 9:
-            logitloss::softmax(a.view(), gradient, softmax);
-            return softmax_vjp(gradient, b.view(), gradient, softmax);
-        case 10:
-            log_softmax(a.view(), gradient, softmax);
-            return log_softmax_vjp(gradient, b.view(), gradient, softmax);
-        default:
-            std::vector<LogSumExpState> states(out.count());
-            logsumexp_states(a.view(), states.data(), softmax);
-            return logsumexp_of_states(states.data(), out.output());
+        case Function::cross_entropy_of_indices:
+        case Function::cross_entropy_of_probabilities:
+            return make_loss(logitloss::cross_entropy, cross_entropy_value_and_grad, cross_entropy);
+        case Function::from_probs_of_indices:
+        case Function::from_probs_of_probabilities:
+            return make_loss(cross_entropy_from_probs, cross_entropy_from_probs_value_and_grad, from_probs);
+        case Function::bce:
+            return make_loss(bce_with_logits, bce_with_logits_value_and_grad, bce);
+        case Function::focal:
+            return make_loss(sigmoid_focal_loss, sigmoid_focal_loss_value_and_grad, focal);
+        case Function::binary_from_probs:
+            return make_loss(binary_cross_entropy, binary_cross_entropy_value_and_grad, binary_from_probs);
+        case Function::squared_error:
+            return make_loss(mean_squared_error, mean_squared_error_value_and_grad, regression);
+        case Function::absolute_error:
+            return make_loss(mean_absolute_error, mean_absolute_error_value_and_grad, regression);
+        case Function::root_squared_error:
+            return make_loss(root_mean_squared_error, root_mean_squared_error_value_and_grad, regression);
+        case Function::accuracy_of_indices:
+        case Function::accuracy_of_probabilities:
+            number = (gradient ? logitloss::accuracy : error_rate)(a.view(), b.view(), accuracy);
+            return;
+        case Function::entropy:
+            return logitloss::entropy(a.view(), out.output(), information);
+        case Function::entropy_from_logits:
+            return logitloss::entropy_from_logits(a.view(), out.output(), information);
+        case Function::kl_divergence:
+            return logitloss::kl_divergence(a.view(), b.view(), out.output(), information);
+        case Function::cross_entropy_of:
+            return logitloss::cross_entropy_of(a.view(), b.view(), out.output(), information);
+        case Function::logsumexp:
+            if (!gradient)
+                return logitloss::logsumexp(a.view(), out.output(), softmax);
+            return logsumexp_value_and_grad(a.view(), upstream.view(), out.output(),
+                                            in_place ? a.output() : grad.output(), softmax);
+        case Function::weighted_logsumexp:
+            return logitloss::weighted_logsumexp(a.view(), b.view(), out.output(), grad.output(), softmax);
+        case Function::logsumexp_states:
+            return make_states();
+        case Function::softmax:
+            return make_softmax(logitloss::softmax, softmax_vjp);
+        case Function::log_softmax:
+            return make_softmax(logitloss::log_softmax, log_softmax_vjp);
+        case Function::self_information:
+            return logitloss::self_information(a.view(), result, information);
+        case Function::perplexity:
+            return logitloss::perplexity(a.view(), result, num_threads);
         }
+    }
+
+    /// The states of the rows, merged with those of no class and written.
+    void make_states() {
+        std::vector<LogSumExpState> states(out.count());
+        logitloss::logsumexp_states(a.view(), states.data(), softmax);
+        for (LogSumExpState& state : states)
+            state = gradient ? merge(state, LogSumExpState()) : merge(LogSumExpState(), state);
+        logsumexp_of_states(states.data(), out.output());
     }
 };
 
 struct Outcome {
     std::string error;
     Bytes inputs, out, grad;
+    std::uint64_t number = 0;
 
     bool operator==(const Outcome& other) const {
-        return error == other.error && inputs == other.inputs && out == other.out && grad == other.grad;
+        return error == other.error && inputs == other.inputs && out == other.out && grad == other.grad &&
+               number == other.number;
     }
 };
 
@@ -381,12 +544,12 @@ Outcome run(Call call, int num_threads) {
     outcome.inputs = inputs_of(call);
     outcome.out = call.out.bytes;
     outcome.grad = call.grad.bytes;
-    const bool product = call.function == 9 || call.function == 10;  // two calls, the first may have written
+    std::memcpy(&outcome.number, &call.number, sizeof outcome.number);
     const bool kept =
         outcome.inputs == inputs_of(before) && outcome.out == before.out.bytes && outcome.grad == before.grad.bytes;
-    if (!outcome.error.empty() && !kept && !product)
+    if (!outcome.error.empty() && !kept && !call.is_pair())
         outcome.error += " [and something was written]";
-    if (outcome.error.empty() && !call.in_place && outcome.inputs != inputs_of(before))
+    if (outcome.error.empty() && !call.writes_an_input() && outcome.inputs != inputs_of(before))
         outcome.error = "[an input was written]";
     return outcome;
 }
@@ -394,7 +557,7 @@ Outcome run(Call call, int num_threads) {
 [[noreturn]] void report(const Call& call, const char* table, int num_threads, const Outcome& want,
                          const Outcome& got) {
     std::fprintf(stderr, "function %zu, %s, %d threads differ from scalar, 1 thread\nwant: %s\ngot:  %s\n",
-                 call.function, table, num_threads, want.error.c_str(), got.error.c_str());
+                 static_cast<std::size_t>(call.function), table, num_threads, want.error.c_str(), got.error.c_str());
     std::abort();
 }
 
@@ -409,6 +572,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const Outcome want = run(call, 1);
     if (want.error.find('[') != std::string::npos && want.error.find("written]") != std::string::npos)
         report(call, "scalar", 1, want, want);
+    if (call.is_loss() && call.gradient && want.error.empty()) {
+        Call without = call;
+        without.gradient = false;
+        const Outcome got = run(without, 1);
+        if (got.error != "" || got.out != want.out)
+            report(call, "the loss without its gradient", 1, want, got);
+    }
     for (const detail::KernelTable* table : detail::all_tables)
         if (table->supported())
             for (int num_threads : {1, 3}) {
