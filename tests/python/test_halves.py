@@ -190,3 +190,16 @@ def test_targets_and_weights_in_half_precision(half, rng):
         want = function(logits, soft.astype(np.float64), **{name: weight.astype(np.float64)})
         assert got[0] == want[0]
         np.testing.assert_array_equal(got[1], want[1])
+
+
+@every_half
+@pytest.mark.parametrize("classes", [3, 10, 40])
+def test_gradients_of_short_rows_with_gaps_between_them(classes, half, rng):
+    logits = rng.standard_normal((100, classes)).astype(half)
+    target = rng.integers(0, classes, 100)
+    _, want = ll.cross_entropy_value_and_grad(logits, target)
+    around = np.full((100, classes + 5), 7, half)
+    _, got = ll.cross_entropy_value_and_grad(logits, target, grad_out=around[:, 2:-3])
+    assert_same_bits(got, want)
+    assert np.all(around[:, :2] == 7)
+    assert np.all(around[:, -3:] == 7)

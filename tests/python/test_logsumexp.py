@@ -199,3 +199,14 @@ def test_weights_of_arrays_with_many_axes():
     a = np.ones((1,) * 40 + (2,))
     np.testing.assert_allclose(ll.logsumexp(a, b=2.0), 1 + np.log(4), rtol=1e-15)
     np.testing.assert_array_equal(ll.kl_divergence(a / 2, np.ones(2) / 2), np.zeros((1,) * 40))
+
+
+@every_dtype
+@pytest.mark.parametrize("shape", [(3, 70), (10, 5000), (200, 33)], ids=str)
+def test_gradient_along_the_first_axis_times_upstream(shape, dtype, rng):
+    """Neighbouring rows are computed side by side there, each with an upstream of its own."""
+    a = rng.standard_normal(shape).astype(dtype)
+    upstream = rng.standard_normal(shape[1])
+    _, got = ll.logsumexp_value_and_grad(a, axis=0, upstream=upstream)
+    want = upstream * scipy_special.softmax(a.astype(np.float64), axis=0)
+    assert_within(got, want, tolerance(dtype), np.abs(want))
