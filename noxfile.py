@@ -1,4 +1,7 @@
-"""The chores, one verb each: nox -s tests, peers, cpp, lint, tidy, types, wheel, docs, bench. See CONTRIBUTING.md."""
+"""The chores, one verb each: nox -s tests, peers, cpp, lint, tidy, types, coverage, wheel, docs, bench.
+
+CONTRIBUTING.md says more.
+"""
 
 import nox
 
@@ -51,6 +54,13 @@ def types(session: nox.Session) -> None:
     session.run("python", "-m", "mypy.stubtest", "logitloss", "--mypy-config-file=pyproject.toml", allowed)
     session.run("pyright", "--warnings")
     session.run("pyright", "--verifytypes", "logitloss", "--ignoreexternal")
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Line and branch coverage of C++ and Python, by folder: half an hour."""
+    session.install(".[test]", "coverage>=7", "gcovr>=8", "ninja")
+    session.run("python", "tests/measure_coverage.py", *session.posargs)
 
 
 @nox.session

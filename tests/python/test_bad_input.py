@@ -373,3 +373,22 @@ def test_a_bad_label_in_a_row_of_weight_0_is_still_bad(rng):
     logits = rng.standard_normal((3, 4)).astype(np.float32)
     with pytest.raises(ValueError, match="target"):
         ll.cross_entropy(logits, np.array([0, 9, 1]), sample_weight=np.array([1, 0, 1]))
+
+
+class NoNumber:
+    def __float__(self):
+        raise TypeError("it has no value yet")
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (np.ones(2), TypeError, "scale: got an array of shape"),
+        (10**400, ValueError, "expected a float64 number"),
+        (NoNumber(), TypeError, "it has no value yet"),
+    ],
+    ids=["array", "too large", "refuses"],
+)
+def test_an_option_that_is_no_number(value, error, message):
+    with pytest.raises(error, match=message):
+        ll.cross_entropy(np.zeros((2, 3)), [0, 1], scale=value)
