@@ -8,7 +8,17 @@ vectorised float64 comparisons are skipped and the spot rows remain.
 import numpy as np
 import pytest
 import reference
-from checks import DTYPES, GRADIENT_TOLERANCE, LOSS_TOLERANCE, arithmetic_for, assert_within, floor, ulps
+from checks import (
+    DTYPES,
+    GRADIENT_TOLERANCE,
+    HALVES,
+    LOSS_TOLERANCE,
+    arithmetic_for,
+    assert_same_bits,
+    assert_within,
+    floor,
+    ulps,
+)
 from losses import LOSSES, one_hot_classes, soft_classes
 from reference import EXACT, EXTENDED, to_extended
 
@@ -212,6 +222,74 @@ def test_bce_against_50_digits(dtype, rng):
         loss, grad = ll.bce_with_logits_value_and_grad(logits, targets, reduction="none")
         assert_within(loss, want.loss, LOSS_TOLERANCE[np.dtype(dtype)])
         assert_within(grad, want.grad, LOSS_TOLERANCE[np.dtype(dtype)], want.grad_magnitude)
+
+
+BINARY_CALLS = [
+    ("bce_with_logits", {}),
+    ("bce_with_logits", {"label_smoothing": 1e-9, "pos_weight": 1.1}),
+    ("sigmoid_focal_loss", {"gamma": 7.0}),
+    ("sigmoid_focal_loss", {"label_smoothing": 0.1}),
+    ("binary_cross_entropy", {}),
+    ("binary_cross_entropy", {"eps": 1e-3}),
+]
+
+
+def assert_binary(name, inputs, target, options):
+    """Loss and gradient of a call on narrow logits are those of its arguments as they are, and do not need each other;
+    returns both."""
+    want = getattr(reference, name)(inputs.astype(np.float32), target, arithmetic=EXTENDED, **options)
+    loss, grad = getattr(ll, name + "_value_and_grad")(inputs, target, **options)
+    assert_same_bits(getattr(ll, name)(inputs, target, **options), loss)
+    fits = want.loss_magnitude < np.finfo(np.float32).max
+    tiny = floor(np.float32)
+    assert_within(loss[fits], want.loss[fits], 4e-7, want.loss_magnitude[fits], tiny)
+    assert np.all(np.isinf(loss[~fits]))
+    if inputs.dtype == np.float32:
+        fits = want.grad_magnitude < np.finfo(np.float32).max
+        assert_within(grad[fits], want.grad[fits], 4e-7, want.grad_magnitude[fits], tiny)
+    return loss, grad
+
+
+@pytest.mark.parametrize("dtype", [np.float32, *HALVES], ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize(("name", "options"), BINARY_CALLS)
+def test_float64_targets_beside_narrower_logits_keep_their_digits(name, options, dtype, rng):
+    logits = rng.uniform(-60, 60, 5000)
+    inputs = (0.5 + 0.49 * np.tanh(0.05 * logits) if name == "binary_cross_entropy" else logits).astype(dtype)
+    near_0 = 10 ** rng.uniform(-30, -1, 5000)
+    for target in (1 - 10 ** rng.uniform(-14, -1, 5000), near_0, rng.choice([0, 1, 0.3, 0.999], 5000)):
+        loss, grad = assert_binary(name, inputs, target, options | {"reduction": "none"})
+        part = slice(4000, 4203)  # whatever stands beside an element
+        again = getattr(ll, name + "_value_and_grad")(inputs[part], target[part], reduction="none", **options)
+        assert_same_bits(again[0], loss[part])
+        assert_same_bits(again[1], grad[part])
+
+
+@pytest.mark.parametrize("name", ["bce_with_logits", "sigmoid_focal_loss", "binary_cross_entropy"])
+def test_float64_weights_may_leave_float32(name, rng):
+    logits = rng.uniform(0.01, 0.99, 5000).astype(np.float32)
+    target = rng.choice([0, 1, 0.3], 5000)
+    weight = np.where(rng.random(5000) < 0.2, 0, 10 ** rng.uniform(-60, 60, 5000))
+    options = {"weight": weight, "ignore_value": 0.3}
+    assert_binary(name, logits, target, options | {"reduction": "none"})
+    tiny = options | {"weight": np.minimum(weight, 1e-39)}
+    loss, _ = assert_binary(name, logits, target, tiny | {"reduction": "sum", "normalizer": 1e-42})
+    assert loss > 1
+    in_place = logits.copy()
+    function = getattr(ll, name + "_value_and_grad")
+    want = function(logits, target, **options)
+    got = function(in_place, target, grad_out=in_place, **options)
+    assert_same_bits(got[1], want[1])
+
+
+def test_factors_of_the_gradient_may_leave_float32(rng):
+    logits = rng.uniform(-80, -70, 500).astype(np.float32)
+    target = np.zeros(500)
+    for upstream in (1e40, 10 ** rng.uniform(30, 45, 500)):
+        reduction = "sum" if np.ndim(upstream) == 0 else "none"
+        loss, grad = ll.bce_with_logits_value_and_grad(logits, target, reduction=reduction, upstream=upstream)
+        want = upstream * reference.bce_with_logits(logits, target, reduction="sum", arithmetic=EXTENDED).grad
+        assert_same_bits(loss, ll.bce_with_logits(logits, target, reduction=reduction))
+        assert_within(grad, want, 4e-7)
 
 
 def test_float64_bce_of_extreme_logits():

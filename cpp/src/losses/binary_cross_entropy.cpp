@@ -10,9 +10,7 @@ namespace {
 void run_bce(const ArrayView& logits, const ArrayView& target, const ArrayView& upstream, const MutableArrayView& loss,
              const MutableArrayView& grad, const BceOptions& options) {
     const BinaryCall call(logits, target, options.pos_weight, upstream, loss, grad, options);
-    run_binary(call, [](const auto& kernels) {
-        return [&kernels](const auto& block, std::size_t n) { return kernels.bce(block, n); };
-    });
+    run_binary(call, [](const auto& kernels, const auto& block, std::size_t n) { return kernels.bce(block, n); });
 }
 
 }  // namespace

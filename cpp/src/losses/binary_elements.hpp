@@ -11,6 +11,7 @@
 #include "losses/dtype_switch.hpp"
 #include "losses/element_driver.hpp"
 #include "losses/reduction.hpp"
+#include "losses/wide_elements.hpp"
 
 namespace logitloss::detail {
 
@@ -59,17 +60,31 @@ struct BinaryCall {
 template <class T>
 struct BinaryScratch {
     BufferSpace space;
-    Buffer<double> exact_target;
+    Buffer<double> exact_target, exact_weight, exact_pos_weight, exact_upstream;
     Buffer<T> logits, target, weight, pos_weight, upstream, loss, grad;
+    WideElements<T> wide;
 
-    explicit BinaryScratch(std::size_t n)
-        : space(BufferSpace::bytes<double>(n) + 7 * BufferSpace::bytes<T>(n)), exact_target(space.take<double>(n)) {
+    /// `wide_arguments`: whether there are some that T may not hold.
+    BinaryScratch(std::size_t n, bool wide_arguments)
+        : space((wide_arguments ? 4 : 1) * BufferSpace::bytes<double>(n) + 7 * BufferSpace::bytes<T>(n)),
+          exact_target(space.take<double>(n)) {
+        if (wide_arguments) {
+            for (Buffer<double>* buffer : {&exact_weight, &exact_pos_weight, &exact_upstream})
+                *buffer = space.take<double>(n);
+            wide = WideElements<T>(n);
+        }
         for (Buffer<T>* buffer : {&logits, &target, &weight, &pos_weight, &upstream, &loss, &grad})
             *buffer = space.take<T>(n);
     }
 };
 
-/// The elements of one call. `Kernel` is the loss: kernel(const BceBlock<T>&, n) computes a block.
+/// The kernels that compute a block.
+template <class T>
+const Kernels<T>& kernels_for(const BceBlock<T>&) {
+    return kernels().of<T>();
+}
+
+/// The elements of one call. `Kernel` is the loss: kernel(block, n) computes a BceBlock of floats or doubles.
 template <class T, class Kernel>
 class BinaryElements {
 public:
@@ -77,28 +92,31 @@ public:
         : call_(call), kernel_(kernel), kernels_(detail::kernels().of<T>()), positions_(call.logits.shape) {
         const bool none = call.options.reduction == Reduction::none;
         add(call.logits, logits_);
-        add(call.target, target_);
-        if (call.options.ignore_value) {
-            add(call.target, exact_target_);
+        const int target = add(call.target, target_);
+        if (call.options.ignore_value || is_wide(call.target))
+            exact_target_ = ElementOperand<double>(call.target, target);
+        if (call.options.ignore_value)
             ignored_value_ = as_stored(*call.options.ignore_value, call.target.view.dtype);
-        }
-        add(call.weight, weight_);
-        add(call.pos_weight, pos_weight_);
+        add_weights(call.weight, weight_, exact_weight_);
+        add_weights(call.pos_weight, pos_weight_, exact_pos_weight_);
         add(call.grad, grad_);
         if (none) {
-            add(call.upstream, upstream_);
+            add_weights(call.upstream, upstream_, exact_upstream_);
             add(call.loss, loss_);
         }
         positions_.simplify(true);
         for (ElementOperand<T>* operand : {&logits_, &target_, &weight_, &pos_weight_, &grad_, &upstream_, &loss_})
             if (operand->given())
                 operand->settle(positions_);
-        if (exact_target_.given())
-            exact_target_.settle(positions_);
+        for (ElementOperand<double>* operand : {&exact_target_, &exact_weight_, &exact_pos_weight_, &exact_upstream_})
+            if (operand->given())
+                operand->settle(positions_);
+        wide_arguments_ = is_wide(call.target) || exact_weight_.given() || exact_pos_weight_.given() ||
+                          exact_upstream_.given() || may_have_wide_factor();
         workers_ = plan_threads(positions_.count(), call.options.num_threads);
         scratch_.reserve(static_cast<std::size_t>(workers_));
         for (int worker = 0; worker < workers_; ++worker)
-            scratch_.emplace_back(std::min(block_size, positions_.count()));
+            scratch_.emplace_back(std::min(block_size, positions_.count()), wide_arguments_);
     }
 
     /// How many logits that are neither ignored nor of weight 0 are outside [0, 1]: where they are probabilities.
@@ -121,11 +139,8 @@ public:
         const int workers = workers_;
         const double kept = call_.options.ignore_value ? count_kept(workers) : static_cast<double>(count);
         const Normalization normalization(call_.options.reduction, call_.options.normalizer, kept);
-        double factor = normalization.gradient_factor;
-        if (call_.upstream.given() && !upstream_.given())
-            factor *=
-                read_number({call_.upstream.view.dtype, call_.upstream.view.byteswapped, 0}, call_.upstream.bytes());
-        grad_factor_ = static_cast<T>(factor);
+        exact_grad_factor_ = normalization.gradient_factor * (upstream_.given() ? 1.0 : upstream_of_sum());
+        grad_factor_ = static_cast<T>(exact_grad_factor_);
         const double sum =
             sum_element_blocks(positions_, workers, [&](const Positions::Cursor& cursor, std::size_t n, int worker) {
                 return block(cursor, n, scratch_[static_cast<std::size_t>(worker)]);
@@ -139,10 +154,33 @@ public:
     }
 
 private:
-    template <class U>
-    void add(const Argument& argument, ElementOperand<U>& operand) {
-        if (argument.given())
-            operand = ElementOperand<U>(argument, positions_.add(broadcast_strides(argument, call_.logits.shape)));
+    static bool is_wide(const Argument& argument) {
+        return sizeof(T) < sizeof(double) && argument.given() && argument.view.dtype == DType::float64;
+    }
+    /// A normalizer or an upstream gradient of the whole call, so far from 1 that their product, or with the number of
+    /// elements, may leave float32.
+    bool may_have_wide_factor() const {
+        const auto far = [](double x) { return x != 0.0 && (std::fabs(x) < 1e-15 || std::fabs(x) > 1e15); };
+        return sizeof(T) < sizeof(double) &&
+               (far(call_.options.normalizer.value_or(1.0)) || (!upstream_.given() && far(upstream_of_sum())));
+    }
+    double upstream_of_sum() const {
+        const Argument& upstream = call_.upstream;
+        return upstream.given() ? read_number({upstream.view.dtype, upstream.view.byteswapped, 0}, upstream.bytes())
+                                : 1.0;
+    }
+
+    int add(const Argument& argument, ElementOperand<T>& operand) {
+        if (!argument.given())
+            return -1;
+        const int number = positions_.add(broadcast_strides(argument, call_.logits.shape));
+        operand = ElementOperand<T>(argument, number);
+        return number;
+    }
+    void add_weights(const Argument& argument, ElementOperand<T>& operand, ElementOperand<double>& exact) {
+        const int number = add(argument, operand);
+        if (is_wide(argument))
+            exact = ElementOperand<double>(argument, number);
     }
 
     /// The value that a floating dtype has for this one; integers are compared as they are.
@@ -186,7 +224,11 @@ private:
         }
         if (call_.options.ignore_value)
             drop_ignored(arrays, cursor, n, scratch);
-        const double sum = kernel_(arrays, n);
+        if (wide_arguments_)
+            take_out_wide(arrays, cursor, n, scratch);
+        double sum = kernel_(arrays, n);
+        if (wide_arguments_)
+            sum += scratch.wide.put_back(kernel_, arrays, exact_grad_factor_);
         finish(loss_, cursor, n, arrays.loss, sum);
         finish(grad_, cursor, n, arrays.grad, sum);
         return sum;
@@ -199,6 +241,21 @@ private:
         for (std::size_t i = 0; i < n; ++i)
             scratch.weight[i] = t[i] == ignored_value_ ? T(0) : arrays.weight != nullptr ? arrays.weight[i] : T(1);
         arrays.weight = scratch.weight.data();
+    }
+
+    /// Note [elements in float64]
+    void take_out_wide(BceBlock<T>& arrays, const Positions::Cursor& cursor, std::size_t n,
+                       BinaryScratch<T>& scratch) const {
+        const auto read = [&](const ElementOperand<double>& operand, const Buffer<double>& buffer) {
+            return operand.given() ? operand.read(cursor, n, buffer.data()) : nullptr;
+        };
+        const double* t = read(exact_target_, scratch.exact_target);
+        const ExactArguments exact{is_wide(call_.target) ? t : nullptr, read(exact_weight_, scratch.exact_weight),
+                                   read(exact_pos_weight_, scratch.exact_pos_weight),
+                                   read(exact_upstream_, scratch.exact_upstream)};
+        const bool ignores = call_.options.ignore_value.has_value();
+        scratch.wide.take_out(arrays, n, exact, exact_grad_factor_, scratch.weight.data(),
+                              [&](std::size_t i) { return !ignores || t[i] != ignored_value_; });
     }
 
     void finish(const ElementOperand<T>& output, const Positions::Cursor& cursor, std::size_t n, T* values,
@@ -215,20 +272,23 @@ private:
     const Kernels<T>& kernels_;
     Positions positions_;
     ElementOperand<T> logits_, target_, weight_, pos_weight_, grad_, upstream_, loss_;
-    ElementOperand<double> exact_target_;  // for comparison with the value to ignore
+    ElementOperand<double> exact_target_;  // for comparison with the value to ignore, and as the next ones:
+    ElementOperand<double> exact_weight_, exact_pos_weight_, exact_upstream_;  // Note [elements in float64]
+    bool wide_arguments_ = false;
     double ignored_value_ = 0.0;
+    double exact_grad_factor_ = 1.0;
     T grad_factor_ = T(1);
     int workers_ = 1;
     std::vector<BinaryScratch<T>> scratch_;
 };
 
-/// Runs a loss over a checked call. make_kernel(kernels of T) gives the Kernel of BinaryElements.
-template <class MakeKernel>
-void run_binary(const BinaryCall& call, MakeKernel&& make_kernel) {
+/// Runs a loss over a checked call. compute(kernels of T, block of T, n) is the loss.
+template <class Compute>
+void run_binary(const BinaryCall& call, const Compute& compute) {
     const FloatEnvironment environment;
     with_arithmetic_type(call.logits.view.dtype, [&](auto number) {
         using T = decltype(number);
-        const auto kernel = make_kernel(detail::kernels().of<T>());
+        const auto kernel = [&](const auto& block, std::size_t n) { return compute(kernels_for(block), block, n); };
         BinaryElements<T, decltype(kernel)>(call, kernel).run();
     });
 }

@@ -31,8 +31,8 @@ void run_binary_from_probs(const ArrayView& probs, const ArrayView& target, cons
     const Clipping clipping = clipping_of(options.eps, probs.dtype);
     with_arithmetic_type(probs.dtype, [&](auto number) {
         using T = decltype(number);
-        const auto kernel = [&](const BceBlock<T>& block, std::size_t n) {
-            return kernels().of<T>().bce_of_probabilities(block, clipping, n);
+        const auto kernel = [&](const auto& block, std::size_t n) {
+            return kernels_for(block).bce_of_probabilities(block, clipping, n);
         };
         BinaryElements<T, decltype(kernel)> elements(call, kernel);
         if (!options.eps)

@@ -16,8 +16,8 @@ void run_focal(const ArrayView& logits, const ArrayView& target, const ArrayView
     const BinaryCall call(logits, target, {}, upstream, loss, grad, options);
     const FocalParameters parameters{options.alpha.value_or(1.0), options.alpha ? 1.0 - *options.alpha : 1.0,
                                      options.gamma};
-    run_binary(call, [&](const auto& kernels) {
-        return [&](const auto& block, std::size_t n) { return kernels.focal(block, parameters, n); };
+    run_binary(call, [&](const auto& kernels, const auto& block, std::size_t n) {
+        return kernels.focal(block, parameters, n);
     });
 }
 
