@@ -171,6 +171,24 @@ def test_cross_entropy_of_every_lead_against_50_digits(dtype, rng):
     assert_within(grad, want.grad, GRADIENT_TOLERANCE[np.dtype(dtype)], floor=floor(dtype))
 
 
+@every_dtype
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("classes", [2, 3, 10, 200, 5000])
+@pytest.mark.parametrize("weights", ["one class", "of every size"])
+def test_smoothing_with_class_weights_of_every_lead(weights, classes, order, dtype, rng):
+    """Also where only the class that leads has a weight, so that nothing hides how it is cancelled."""
+    logits = rng.uniform(-2, 0, (193, classes)).astype(dtype)
+    logits[:, 0] = np.linspace(-60, 60, 193)
+    labels = rng.integers(0, classes, 193)
+    class_weight = np.eye(classes)[0] if weights == "one class" else 10 ** rng.uniform(-20, 0, classes)
+    options = {"class_weight": class_weight, "label_smoothing": 0.1, "reduction": "none"}
+    for more in ({}, {"z_loss": 0.01}):
+        want = reference.cross_entropy(logits, labels, arithmetic=arithmetic_for(dtype), **options, **more)
+        loss, grad = ll.cross_entropy_value_and_grad(np.asarray(logits, order=order), labels, **options, **more)
+        assert_within(loss, want.loss, LOSS_TOLERANCE[np.dtype(dtype)])
+        assert_within(grad, want.grad, GRADIENT_TOLERANCE[np.dtype(dtype)], want.grad_magnitude, floor(dtype))
+
+
 def test_float64_cross_entropy_of_extreme_leads(rng):
     logits, labels = rows_with_leads(rng, 10, np.float64, largest_lead=690)
     want = reference.cross_entropy(logits, labels, reduction="none", arithmetic=EXTENDED)

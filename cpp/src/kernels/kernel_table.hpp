@@ -252,10 +252,10 @@ struct Kernels {
     /// else 1. Returns whether all are read. These five work on whole vectors: `count` is a multiple of row_batch.
     bool (*class_numbers)(const std::int64_t* labels, std::size_t count, std::size_t classes, std::int64_t ignored,
                           T* numbers, T* read);
-    /// (1-e) w (L - z_y) + (e/C) sum_j w_j (L - z_j) + c w L^2 and its gradient. Returns whether write_columns does for
+    /// (1-e) w (L - z_y) + (e/C) sum_j (L - z_j) + c w L^2 and its gradient, w = 1 if e > 0. Returns whether write_columns does for
     /// all rows that count: no factor is infinite, or 0 where there is a linear term.
     bool (*index_terms)(const TermRows<T>& rows, std::size_t count, const TermOptions& options);
-    /// sum_j q_j (L - z_j) + c L^2 and its gradient, the class taken out being the largest.
+    /// sum_j q_j (L - z_j) + c w L^2 and its gradient, the class taken out being the largest.
     bool (*soft_terms)(const TermRows<T>& rows, std::size_t count, const TermOptions& options);
     /// exponent and scale (times `factor`, unless null) of rows for write_columns; the product is left in `scale` too.
     /// Returns whether all scales are finite.

@@ -8,14 +8,6 @@ constexpr std::size_t row_parts = Vec<T>::lanes / Vec<double>::lanes;
 LOGITLOSS_INLINE void store_rounded(float* p, const Vec<double> (&a)[2]) { store(p, narrow(a[0], a[1])); }
 LOGITLOSS_INLINE void store_rounded(double* p, const Vec<double> (&a)[1]) { store(p, a[0]); }
 
-/// A number rounded to T.
-template <class T>
-LOGITLOSS_INLINE Vec<double> rounded(Vec<double> a) {
-    if constexpr (sizeof(T) == sizeof(float))
-        return widen<0>(narrow(a, a));
-    return a;
-}
-
 template <class T>
 LOGITLOSS_INLINE Mask<T> is_finite(Vec<T> a) {
     return less(abs(a), splat(T(__builtin_inf())));
@@ -38,11 +30,14 @@ struct RowTerms {
     Vec<double> out_gradient;
 };
 
-/// (1-e) w_y (L - z_y) + (e/C) sum_j w_j (L - z_j) + c w_y L^2,  w = w_y.
+/// (1-e) w (L - z_y) + (e/C) sum_j (L - z_j) + c w L^2, the target y taken out; w: the target's weight, 1 if e > 0.
 ///
-/// Note [smoothing without cancellation]: sum_j w_j (L - z_j) = W (L - max) + sum_j w_j (max - z_j), whose terms
-/// all have one sign; and the gradient at the target is built from 1 - p_y, which the row's end has to relative
-/// accuracy.
+/// Note [smoothing without cancellation]: sum_j (L - z_j) = C (L - max) + sum_j (max - z_j), whose terms all have one
+/// sign; and the gradient at the target is built from 1 - p_y, which the row's end has to relative accuracy.
+///
+/// Note [smoothing with class weights]: L - max cancels where a class leads by far, which does not show beside the gaps
+/// of the others, unless these have weights of 0, or next to it. So with class weights a smoothed index is taken as
+/// the distribution that it stands for, by SoftTerms.
 template <class T>
 struct IndexTerms {
     LOGITLOSS_INLINE RowTerms operator()(const TermRows<T>& rows, std::size_t i, const TermOptions& options) const {
@@ -56,7 +51,7 @@ struct IndexTerms {
             return terms;
         terms.out_gradient = splat(-1.0) * kept * load(rows.ends->complement + i);
         if (options.smoothing > 0.0)
-            add_smoothing(rows, i, options.smoothing / options.classes, w, terms);
+            add_smoothing(rows, i, options.smoothing / options.classes, terms);
         if (options.z_loss != 0.0) {
             const Vec<double> lse = load(rows.ends->lse + i);
             const Vec<double> slope = splat(2.0 * options.z_loss) * lse * w;
@@ -68,21 +63,19 @@ struct IndexTerms {
     }
 
 private:
-    static LOGITLOSS_INLINE void add_smoothing(const TermRows<T>& rows, std::size_t i, double each, Vec<double> w,
-                                               RowTerms& terms) {
+    static LOGITLOSS_INLINE void add_smoothing(const TermRows<T>& rows, std::size_t i, double each, RowTerms& terms) {
         const Vec<double> spread = splat(each);
         const Vec<double> mass = load(rows.other_mass + i) + load(rows.out_mass + i);
         const Vec<double> above_max = max(load(rows.ends->lse + i) - widened(rows.max, i), splat(0.0));
         terms.loss = terms.loss + spread * (times(mass, above_max) + load(rows.gaps + i));
         terms.mass = terms.mass + spread * mass;
         terms.linear = splat(-each);
-        // The mass is a sum of weights of type T: one class must give exactly 0.
-        const Vec<double> pulled = mass * load(rows.ends->probability + i) - rounded<T>(w);
+        const Vec<double> pulled = mass * load(rows.ends->probability + i) - splat(1.0);
         terms.out_gradient = terms.out_gradient + spread * pulled;
     }
 };
 
-/// sum_j q_j (L - z_j) + c L^2, the largest logit's class a taken out: q (L - z_a) + sum_j q_j (z_a - z_j) cancels
+/// sum_j q_j (L - z_j) + c w L^2, w the weight of the target's class or 1, the largest logit's class a taken out: q (L - z_a) + sum_j q_j (z_a - z_j) cancels
 /// nowhere, and at a the gradient sum(q) p_a - q_a of a confident row is sum_{j != a} q_j - sum(q) (1 - p_a).
 template <class T>
 struct SoftTerms {
@@ -96,9 +89,12 @@ struct SoftTerms {
         RowTerms terms{times(mass, load(rows.ends->gap + i)) + load(rows.gaps + i), mass, splat(-1.0),
                        select(less(complement, splat(0.5)), confident, mass * probability - out_mass)};
         if (options.z_loss != 0.0) {
+            const Vec<double> zero = splat(0.0);
+            const Vec<double> w = rows.class_weight == nullptr ? splat(1.0) : load(rows.class_weight + i);
+            const Vec<double> c = splat(options.z_loss) * w;
             const Vec<double> lse = load(rows.ends->lse + i);
-            const Vec<double> slope = splat(2.0 * options.z_loss) * lse;
-            terms.loss = terms.loss + splat(options.z_loss) * lse * lse;
+            const Vec<double> slope = select(equal(c, zero), zero, splat(2.0) * c * lse);
+            terms.loss = terms.loss + select(equal(c, zero), zero, c * lse * lse);
             terms.mass = terms.mass + slope;
             terms.out_gradient = terms.out_gradient + slope * probability;
         }

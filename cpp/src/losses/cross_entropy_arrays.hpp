@@ -87,7 +87,7 @@ public:
     }
     /// n class weights from `first` on; null if there are none.
     template <class U>
-    const U* class_weights(std::size_t first, std::size_t n, U* buffer) const {
+    U* class_weights(std::size_t first, std::size_t n, U* buffer) const {
         if (!class_weighted())
             return nullptr;
         gather(weight_line_, weights_ + static_cast<std::ptrdiff_t>(first) * weight_line_.stride, n, buffer);

@@ -34,7 +34,8 @@ public:
           arrays_(call),
           transform_(call.options.softcap, call.options.margin, call.options.scale),
           terms_{call.options.label_smoothing, static_cast<double>(call.classes), call.options.z_loss, 0.0},
-          linear_(!call.indices || terms_.smoothing > 0.0) {
+          linear_(!call.indices || terms_.smoothing > 0.0),
+          as_distribution_(!call.indices || (terms_.smoothing > 0.0 && call.class_weight.given())) {
         staged_ = !arrays_.input.direct() || !transform_.identity() || linear_;
         if (arrays_.class_weighted() && TileRule<T>::applies(arrays_.rows, arrays_.classes)) {
             class_weights_.resize(call.classes);
@@ -58,9 +59,9 @@ public:
     // What RowDriver asks, first of the call.
     const Positions& positions() const { return arrays_.rows; }
     const KernelTable& table() const { return table_; }
-    TakenOut taken_out() const { return call_.indices ? TakenOut::target : TakenOut::largest; }
+    TakenOut taken_out() const { return as_distribution_ ? TakenOut::largest : TakenOut::target; }
     EndParts end_parts() const {
-        if (!call_.indices || terms_.weigh())
+        if (as_distribution_ || terms_.weigh())
             return EndParts::all;
         return arrays_.grad.given() ? EndParts::gradient : EndParts::gap;
     }
@@ -98,10 +99,18 @@ public:
         return scratch.logits.data();
     }
 
-    /// q_j = w_j ((1-e) t_j + e/C) for probabilities; w_j, or 1, of the smoothing term for indices.
+    /// q_j = w_j ((1-e) t_j + e/C), t_j = [j=y] for weighted indices; all 1, of the smoothing term, for others.
     const T* coefficients(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
-        return call_.indices ? arrays_.class_weights(first, n, scratch.weights.data())
-                             : arrays_.coefficients(place, first, n, scratch.coefficients, scratch.weights);
+        if (!call_.indices)
+            return arrays_.coefficients(place, first, n, scratch.coefficients, scratch.weights);
+        if (!as_distribution_)
+            return nullptr;
+        T* q = arrays_.class_weights(first, n, scratch.weights.data());
+        for (std::size_t j = 0; j < n; ++j)
+            q[j] *= static_cast<T>(spread());
+        if (place.target >= first && place.target < first + n)
+            q[place.target - first] = target_coefficient(arrays_.class_weight(place.target));
+        return q;
     }
 
     void end_rows(const Tile& tile, TileSums<T>& sums) const {
@@ -129,7 +138,7 @@ public:
             rows.value = sums.value;
             rows.columns = &sums.columns;
         }
-        sums.writable = (call_.indices ? kernels().index_terms : kernels().soft_terms)(rows, tile.lanes, terms_) &&
+        sums.writable = (as_distribution_ ? kernels().soft_terms : kernels().index_terms)(rows, tile.lanes, terms_) &&
                         !call_.normalization.gradient_is_zero;
         if (arrays_.loss.given())
             arrays_.loss.set(tile, sums.loss);
@@ -177,9 +186,9 @@ public:
     NextTile next(const Tile& tile) const { return arrays_.input.next(tile, call_.classes); }
 
     /// `coefficients`, tile.lanes apart.
-    const T* column_coefficients(const Tile& tile, Scratch<T>& scratch) const {
+    const T* column_coefficients(const Tile& tile, const TileSums<T>& sums, Scratch<T>& scratch) const {
         if (call_.indices)
-            return call_.class_weight.given() ? weight_columns(tile.lanes, scratch) : nullptr;
+            return as_distribution_ ? weight_columns(tile, sums, scratch) : nullptr;
         T* q = arrays_.probabilities.copy(kernels(), tile, call_.classes, scratch.coefficient_columns);
         blend_columns(q, tile.lanes);
         return q;
@@ -204,6 +213,10 @@ public:
     }
 
 private:
+    double spread() const { return terms_.smoothing / terms_.classes; }
+    /// q of the target, whose weight is w.
+    T target_coefficient(double w) const { return static_cast<T>(w * ((1.0 - terms_.smoothing) + spread())); }
+
     void write_gradient(const RowPlace& place, const Write& row, std::size_t first, std::size_t n,
                         const T* exponentials, T* out, Scratch<T>& scratch) const {
         const bool again = row.careful || exponentials == nullptr;
@@ -226,12 +239,17 @@ private:
 
     // Rows side by side.
 
-    /// Every row's weights, side by side: the coefficients of the smoothing term.
-    const T* weight_columns(std::size_t lanes, Scratch<T>& scratch) const {
-        T* columns = scratch.coefficient_columns.columns.data();
+    /// `coefficients` of weighted indices, side by side.
+    const T* weight_columns(const Tile& tile, const TileSums<T>& sums, Scratch<T>& scratch) const {
+        T* q = scratch.coefficient_columns.columns.data();
         for (std::size_t j = 0; j < call_.classes; ++j)
-            std::fill(columns + j * lanes, columns + (j + 1) * lanes, static_cast<T>(class_weights_[j]));
-        return columns;
+            std::fill_n(q + j * tile.lanes, tile.lanes, static_cast<T>(class_weights_[j]) * static_cast<T>(spread()));
+        for (std::size_t r = 0; r < tile.lanes; ++r) {
+            const std::size_t label = sums.class_of(r, call_.classes);
+            if (label != no_index)
+                q[label * tile.lanes + r] = target_coefficient(class_weights_[label]);
+        }
+        return q;
     }
 
     /// CrossEntropyArrays::blend of rows side by side.
@@ -246,9 +264,9 @@ private:
     }
 
     double weight_of_target(const TileSums<T>& sums, std::size_t r) const {
-        if (sums.target[r] < T(0))
+        const std::size_t label = sums.class_of(r, call_.classes);
+        if (label == no_index)
             return 1.0;
-        const auto label = static_cast<std::size_t>(sums.label[r]);
         return class_weights_.empty() ? arrays_.class_weight(label) : class_weights_[label];
     }
 
@@ -267,6 +285,7 @@ private:
     LogitTransform<T> transform_;
     TermOptions terms_;
     bool linear_;
+    bool as_distribution_;  // class probabilities, and indices that Note [smoothing with class weights] takes as such
     bool staged_ = false;
     StoreMode mode_ = StoreMode::cached;
     std::vector<double> class_weights_;

@@ -180,7 +180,7 @@ public:
     }
     bool reads_columns_again() const { return written_ == Written::log_softmax; }
     NextTile next(const Tile& tile) const { return logits_.next(tile, classes_.count()); }
-    const T* column_coefficients(const Tile&, Scratch<T>&) const { return nullptr; }
+    const T* column_coefficients(const Tile&, const TileSums<T>&, Scratch<T>&) const { return nullptr; }
 
     void write_columns(const Tile& tile, const TileSums<T>& sums, Columns<const T> x, const T* exponentials,
                        Scratch<T>& scratch) const {

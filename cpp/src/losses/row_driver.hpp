@@ -117,7 +117,7 @@ struct RowPlan {
 ///   Columns<const T> columns(const Tile&, const TileSums&, Scratch&)
 ///   NextTile next(const Tile&)                             of the logits
 ///   bool reads_columns_again()                             whether the class taken out must be back in its place
-///   const T* column_coefficients(const Tile&, Scratch&)    tile.lanes apart
+///   const T* column_coefficients(const Tile&, const TileSums&, Scratch&)   tile.lanes apart
 ///   void write_columns(const Tile&, const TileSums&, Columns<const T>, const T* exponentials, Scratch&)
 template <class T, class Problem>
 class RowDriver {
@@ -213,7 +213,7 @@ private:
         if (own != nullptr && problem_.reads_columns_again())
             TakenOutOfColumns<T>(tile, sums.target, own).put_back(sums.excluding.logit);
         if (problem_.linear()) {
-            sums.coefficients = problem_.column_coefficients(tile, scratch);
+            sums.coefficients = problem_.column_coefficients(tile, sums, scratch);
             add_linear_columns(kernels(), tile, x, plan_.classes, sums);
         }
         problem_.end_rows(tile, sums);
@@ -237,9 +237,9 @@ private:
         }
     }
 
-    static RowPlace place_in(const Tile& tile, std::size_t r, const TileSums<T>& sums) {
+    RowPlace place_in(const Tile& tile, std::size_t r, const TileSums<T>& sums) const {
         RowPlace place = tile.place(r);
-        place.target = sums.target[r] < T(0) ? no_index : static_cast<std::size_t>(sums.target[r]);
+        place.target = sums.class_of(r, plan_.classes);
         return place;
     }
 
@@ -428,8 +428,7 @@ private:
         const Tile tile = alone(place);
         one.start(tile);
         problem_.read_rows(tile, one);
-        const bool labelled = problem_.taken_out() == TakenOut::target && one.target[0] >= T(0);
-        place.target = labelled ? static_cast<std::size_t>(one.label[0]) : no_index;
+        place.target = one.class_of(0, plan_.classes);
         return one.reads(0);
     }
 

@@ -72,7 +72,7 @@ template <class T>
 struct TileSums {
     T read[most_lanes];              ///< 1 where the row is looked at, else 0
     bool all_read;                   ///< whether all are
-    std::int64_t label[most_lanes];  ///< of class indices
+    std::int64_t label[most_lanes];  ///< of class indices, as it was given; -1 if there are none
     T target[most_lanes];            ///< number of the class taken out, -1 for none
     bool careful[most_lanes];        ///< whether the row must take the row traversal, which has float64 for it
     bool any_careful;                ///< whether one must; `careful` holds only then
@@ -97,9 +97,14 @@ struct TileSums {
     void start(const Tile& tile) {
         std::fill(read, read + tile.lanes, T(1));
         all_read = true;
+        std::fill(label, label + tile.lanes, std::int64_t(-1));
         std::fill(target, target + tile.lanes, T(-1));
         any_careful = false;
         writable = true;
+    }
+    /// The row's label as a class, no_index if it is none.
+    std::size_t class_of(std::size_t r, std::size_t classes) const {
+        return static_cast<std::uint64_t>(label[r]) < classes ? static_cast<std::size_t>(label[r]) : no_index;
     }
     bool reads(std::size_t r) const { return all_read || read[r] != T(0); }
 };
