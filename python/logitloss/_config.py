@@ -88,7 +88,8 @@ def get_num_threads() -> int:
     The smallest of: the limit set by `set_num_threads`, or at first by the environment variable
     ``LOGITLOSS_NUM_THREADS``; OpenMP's own limit for this thread (``OMP_NUM_THREADS``, ``threadpoolctl``); the CPUs
     this process may run on; whole CPUs of its cgroup quota. ``LOGITLOSS_OVERSUBSCRIBE=1`` lifts the last two.
-    1 in a build without threads. The variables are read once, at import.
+    1 in a build without threads. The variables are read once, at import; one that
+    says what it cannot is an ImportError.
 
     Examples
     --------

@@ -52,14 +52,28 @@ def test_the_smallest_limit_holds(settings, expected):
     assert run_python(PRINT_THREADS, LOGITLOSS_OVERSUBSCRIBE="1", **settings) == str(expected)
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "2 "])
-def test_a_bad_variable_is_an_import_error(value):
-    done = start_python("-c", "import logitloss", LOGITLOSS_NUM_THREADS=value)
-    assert done.returncode == 1
-    message = done.stderr.strip().splitlines()[-1]
-    assert message.startswith("ImportError")
-    assert "LOGITLOSS_NUM_THREADS" in message
-    assert repr(value) in message
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("LOGITLOSS_NUM_THREADS", ["0", "-1", "two", "1.5", "2 "], "a whole number >= 1"),
+        ("LOGITLOSS_STREAM_BYTES", ["-1", "abc", "1e6", "32 MiB", " 1"], "a whole number >= 0"),
+        ("LOGITLOSS_OVERSUBSCRIBE", ["2", "yes", "-1", " 1"], "0 or 1"),
+    ],
+)
+def test_a_bad_variable_is_an_import_error(name, values, expected):
+    for value in values:
+        done = start_python("-c", "import logitloss", **{name: value})
+        assert done.returncode == 1
+        message = done.stderr.strip().splitlines()[-1]
+        assert message.startswith("ImportError")
+        assert f"{name}: got {value!r}, expected {expected}" in message
+
+
+def test_variables_that_are_empty_or_large_are_fine():
+    names = ("LOGITLOSS_NUM_THREADS", "LOGITLOSS_STREAM_BYTES", "LOGITLOSS_OVERSUBSCRIBE", "LOGITLOSS_ISA")
+    run_python("import logitloss", **dict.fromkeys(names, ""))
+    run_python("import logitloss", **dict.fromkeys(names[:2], "9" * 40))
+    run_python("import logitloss", LOGITLOSS_STREAM_BYTES="0", LOGITLOSS_OVERSUBSCRIBE="0")
 
 
 @linux_only

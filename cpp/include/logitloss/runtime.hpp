@@ -20,8 +20,8 @@ std::vector<std::string> available_isas();
 /// may use and its cgroup quota; LOGITLOSS_OVERSUBSCRIBE=1 lifts the last two.
 void set_num_threads(int n);
 
-/// Threads that a large call made now from this thread would use. Throws value_error if LOGITLOSS_NUM_THREADS is no
-/// whole number of at least 1.
+/// Threads that a large call made now from this thread would use. Throws value_error if LOGITLOSS_NUM_THREADS,
+/// LOGITLOSS_STREAM_BYTES or LOGITLOSS_OVERSUBSCRIBE says what it cannot, naming it and what was expected.
 int get_num_threads();
 
 /// True once in a process: after the system has refused a call the threads that it asked for (a limit on processes or

@@ -1,23 +1,18 @@
 #include "losses/store_mode.hpp"
 
-#include <cstdlib>
-#include <limits>
-
 #if defined(__linux__)
 #include <unistd.h>
 #endif
+
+#include "runtime/environment.hpp"
 
 namespace logitloss::detail {
 namespace {
 
 /// The size from which outputs are streamed: what the environment says, or the last cache's size, or 32 MiB.
 std::size_t streaming_threshold() {
-    if (const char* text = std::getenv("LOGITLOSS_STREAM_BYTES")) {
-        char* end = nullptr;
-        const unsigned long long bytes = std::strtoull(text, &end, 10);
-        if (end != text && *end == '\0')
-            return static_cast<std::size_t>(bytes);
-    }
+    if (environment().stream_bytes)
+        return static_cast<std::size_t>(*environment().stream_bytes);
 #if defined(_SC_LEVEL3_CACHE_SIZE)
     const long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
     if (cache > 0)

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
 #include <limits>
 #include <string>
 
 #include "logitloss/error.hpp"
 #include "logitloss/runtime.hpp"
 #include "runtime/cpu_limits.hpp"
+#include "runtime/environment.hpp"
 #include "runtime/float_environment.hpp"
 #include "runtime/thread_team.hpp"
 
@@ -18,38 +18,16 @@ namespace {
 
 constexpr int no_limit = std::numeric_limits<int>::max();
 
-std::string variable(const char* name) {
-    const char* value = std::getenv(name);
-    return value == nullptr ? std::string() : std::string(value);
-}
-
-int limit_from_environment() {
-    const std::string text = variable("LOGITLOSS_NUM_THREADS");
-    if (text.empty())
-        return no_limit;
-    const bool all_digits = std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-    const std::size_t first = text.find_first_not_of('0');
-    if (!all_digits || first == std::string::npos)
-        throw value_error("LOGITLOSS_NUM_THREADS: got '" + text + "', expected a whole number >= 1");
-    const bool huge = text.size() - first > std::numeric_limits<int>::digits10;
-    return huge ? no_limit : std::atoi(text.c_str());
-}
-
-// The variables are read once: the environment may not be read while another thread writes it.
+// Whatever the environment says wrong is reported from the first call on.
 std::atomic<int>& thread_limit() {
-    static std::atomic<int> limit{limit_from_environment()};
+    static std::atomic<int> limit{environment().num_threads.value_or(no_limit)};
     return limit;
-}
-
-bool oversubscribe() {
-    static const bool allowed = variable("LOGITLOSS_OVERSUBSCRIBE") == "1";
-    return allowed;
 }
 
 /// The limit on this process's teams, leaving aside what the threading runtime grants the calling thread.
 int process_limit() {
     const int limit = thread_limit().load(std::memory_order_relaxed);
-    return oversubscribe() || limit == 1 ? limit : std::min(limit, usable_cpus());
+    return environment().oversubscribe || limit == 1 ? limit : std::min(limit, usable_cpus());
 }
 
 // Whether the system ever refused a thread, and whether somebody has been told.

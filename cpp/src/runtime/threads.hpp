@@ -13,7 +13,7 @@ constexpr std::size_t parallel_threshold = 65536;
 /// Workers that a call over `work` elements uses, from 1 up: at most `requested` (0: the library's setting,
 /// otherwise that and the setting both hold), omp_get_max_threads(), the usable CPUs, and one for every
 /// parallel_threshold / 2 elements. 1 inside somebody's parallel region. Throws value_error if
-/// LOGITLOSS_NUM_THREADS is not a whole number >= 1.
+/// an environment variable is none that can be read (Environment).
 int plan_threads(std::size_t work, int requested);
 
 namespace threads_detail {
