@@ -238,14 +238,15 @@ std::int64_t as_saturated_integer(const py::object& object, const char* name) {
     return convert_integer(object, name, overflow);
 }
 
+std::string text_of(const py::object& object) { return py::cast<std::string>(py::str(object)); }
+
 }  // namespace
 
 std::int64_t as_integer(const py::object& object, const char* name) {
     int overflow = 0;
     const std::int64_t value = convert_integer(object, name, overflow);
     if (overflow != 0)
-        throw value_error(std::string(name) + ": got " + py::cast<std::string>(py::str(object)) +
-                          ", expected an integer of at most 64 bits");
+        throw value_error(std::string(name) + ": got " + text_of(object) + ", expected an integer of at most 64 bits");
     return value;
 }
 
@@ -255,7 +256,13 @@ std::optional<std::int64_t> as_optional_integer(const py::object& object, const 
 
 int as_axis(const py::object& object) {
     constexpr std::int64_t out_of_range = std::numeric_limits<int>::max();
-    return static_cast<int>(std::clamp(as_saturated_integer(object, "axis"), -out_of_range, out_of_range));
+    const std::int64_t axis = as_saturated_integer(object, "axis");
+    if (axis < -out_of_range || axis > out_of_range) {
+        const std::string message = "axis: axis " + text_of(object) + " is out of bounds for any array";
+        PyErr_SetString(py::module_::import("numpy").attr("exceptions").attr("AxisError").ptr(), message.c_str());
+        throw py::error_already_set();
+    }
+    return static_cast<int>(axis);
 }
 
 std::vector<int> as_axes(const py::object& object, py::ssize_t ndim) {
@@ -279,7 +286,7 @@ int as_num_threads(const py::object& object) {
         return 0;
     const std::int64_t threads = as_saturated_integer(object, "num_threads");
     if (threads < 1)
-        throw value_error("num_threads: got " + std::to_string(threads) + ", expected None or an int >= 1");
+        throw value_error("num_threads: got " + text_of(object) + ", expected None or an int >= 1");
     return static_cast<int>(std::min<std::int64_t>(threads, std::numeric_limits<int>::max()));
 }
 

@@ -89,7 +89,8 @@ class LogSumExp:
         Parameters
         ----------
         other : LogSumExp
-            A state of as many rows, or one that has seen nothing.
+            A state whose rows have the same shape, or one that has seen nothing. Its `axis` may be another: that says
+            how pieces are read, and a state holds rows only.
 
         Returns
         -------

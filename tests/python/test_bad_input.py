@@ -72,6 +72,8 @@ def wrong_axes(function: Function) -> Iterator[BadCall]:
         return
     for axis in (2, -3, 1000):
         yield BadCall(function, f"axis-{axis}", replaced(axis=axis), np.exceptions.AxisError, ("axis", str(axis), "2"))
+    for axis in (2**40, -(2**70)):  # the number that was given, and not what is left of it in C++
+        yield BadCall(function, f"axis-{axis}", replaced(axis=axis), np.exceptions.AxisError, ("axis", str(axis)))
     for axis in (1.0, "0"):
         yield BadCall(function, f"axis-{axis!r}", replaced(axis=axis), TypeError, ("axis",))
     if function.reduces:
@@ -80,7 +82,7 @@ def wrong_axes(function: Function) -> Iterator[BadCall]:
 
 
 def wrong_threads(function: Function) -> Iterator[BadCall]:
-    for value, error in ((0, ValueError), (-3, ValueError), (1.5, TypeError), ("2", TypeError)):
+    for value, error in ((0, ValueError), (-3, ValueError), (-(2**70), ValueError), (1.5, TypeError), ("2", TypeError)):
         fragments = ("num_threads", str(value))
         yield BadCall(function, f"threads-{value!r}", replaced(num_threads=value), error, fragments)
 
@@ -341,6 +343,15 @@ def test_the_table_holds_hundreds_of_bad_calls():
 
 
 # -------------------------------------------------------------------------------------------------- labels at length
+
+
+@pytest.mark.parametrize("ignore_index", [-100, -(2**63), 2**63 - 1])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_no_ignore_index_hides_a_label_beyond_int64(order, ignore_index):
+    target = np.array([1, 2**64 - 1], order + "u8")
+    for function in (ll.cross_entropy, ll.accuracy):
+        with pytest.raises(ValueError, match=r"target\[1\]: got label 18446744073709551615, expected"):
+            function(np.zeros((2, 3)), target, ignore_index=ignore_index)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])

@@ -50,6 +50,16 @@ def test_no_piece_is_an_empty_sum():
     np.testing.assert_array_equal(ll.LogSumExp().update(np.empty((2, 0))).value(), [-np.inf, -np.inf])
 
 
+def test_states_of_other_axes_merge_by_their_rows(rng):
+    a = rng.standard_normal((3, 10))
+    columns = ll.LogSumExp(axis=0).update(a[:, 4:].T)
+    for state in (ll.LogSumExp(axis=1).update(a[:, :4]), ll.LogSumExp(axis=-1).update(a[:, :4])):
+        assert np.all(np.abs(state.merge(columns).value() - ll.logsumexp(a, axis=1)) <= 1e-15)
+        assert np.all(
+            np.abs(state.update(a).value() - np.log(2) - ll.logsumexp(a, axis=1)) <= 1e-15
+        )  # still by its own
+
+
 def test_a_state_can_be_merged_with_itself():
     state = ll.LogSumExp().update([0.0, 0.0, 0.0])
     assert state.merge(state) is state

@@ -148,9 +148,9 @@ namespace {
 
 template <class Stored>
 std::int64_t to_integer(Stored value) {
-    constexpr std::int64_t largest = std::numeric_limits<std::int64_t>::max();
+    using Limits = std::numeric_limits<std::int64_t>;
     if constexpr (std::is_same_v<Stored, std::uint64_t>)
-        return value > static_cast<std::uint64_t>(largest) ? largest : static_cast<std::int64_t>(value);
+        return value > static_cast<std::uint64_t>(Limits::max()) ? Limits::min() : static_cast<std::int64_t>(value);
     else
         return static_cast<std::int64_t>(value);
 }

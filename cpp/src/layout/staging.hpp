@@ -46,10 +46,11 @@ void scatter(const Line& line, const T* in, std::size_t n, char* data);
 /// Element 0 as a number.
 double read_number(const Line& line, const char* data);
 
-/// out[i] = element i of an integer line.
+/// out[i] = element i of an integer line. Values above the largest int64 become the smallest, which no other value of
+/// their dtype does.
 void gather_integers(const Line& line, const char* data, std::size_t n, std::int64_t* out);
 
-/// Element 0 of an integer line. Values above the largest int64 come back as that.
+/// Element 0 of an integer line, likewise.
 std::int64_t read_integer(const Line& line, const char* data);
 
 }  // namespace logitloss::detail

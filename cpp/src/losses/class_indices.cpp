@@ -18,6 +18,12 @@ namespace {
 constexpr std::size_t chunk_positions = 32768;
 constexpr std::size_t run_positions = 256;
 
+/// The label that is ignored, if the target can hold it. What read_integer gives for a uint64 above all int64 is not it.
+std::optional<std::int64_t> label_ignored(const Argument& target, std::optional<std::int64_t> ignore_index) {
+    const bool out_of_reach = ignore_index && *ignore_index < 0 && target.view.dtype == DType::uint64;
+    return out_of_reach ? std::nullopt : ignore_index;
+}
+
 /// Calls fn(cursor, n, index_in_chunk) for runs of at most run_positions along the innermost axis of one chunk.
 template <class Fn>
 void for_runs(const Positions& positions, std::size_t chunk, Fn&& fn) {
@@ -58,7 +64,7 @@ const std::int64_t* integers(const Line& line, const char* data, std::size_t n, 
     return buffer;
 }
 
-/// The label as its dtype has it: read_integer stops at the largest int64.
+/// The label as its dtype has it, also where read_integer cannot.
 std::string label_text(const Line& line, const char* data) {
     if (line.dtype != DType::uint64)
         return std::to_string(read_integer(line, data));
@@ -79,7 +85,7 @@ std::string label_text(const Line& line, const char* data) {
     for (std::size_t position = 0; position < positions.count(); ++position, cursor.advance()) {
         const char* data = target.bytes() + cursor.offset(0);
         const std::int64_t label = read_integer(line, data);
-        if (label == ignore_index || (label >= 0 && static_cast<std::uint64_t>(label) < classes))
+        if (label == label_ignored(target, ignore_index) || (label >= 0 && static_cast<std::uint64_t>(label) < classes))
             continue;
         std::string expected = "a class in [0, " + std::to_string(classes) + ")";
         if (ignore_index)
@@ -121,7 +127,7 @@ double check_labels(const Argument& target, std::size_t classes, std::optional<s
                           sample_weight.given() ? positions.inner_stride(1) : 0};
     const std::ptrdiff_t class_stride = class_weight.given() ? class_weight.strides[0] : 0;
     const NumberKernels& numbers = kernels().numbers;
-    const bool ignores = ignore_index.has_value();
+    const bool ignores = label_ignored(target, ignore_index).has_value();
     const std::int64_t ignored = ignore_index.value_or(-1);
     std::atomic<bool> bad{false};
 
