@@ -111,8 +111,10 @@ public:
         for (ElementOperand<double>* operand : {&exact_target_, &exact_weight_, &exact_pos_weight_, &exact_upstream_})
             if (operand->given())
                 operand->settle(positions_);
+        far_factor_ = sizeof(T) < sizeof(double) && (is_far_from_1(call.options.normalizer.value_or(1.0)) ||
+                                                     (!none && is_far_from_1(upstream_of_sum())));
         wide_arguments_ = is_wide(call.target) || exact_weight_.given() || exact_pos_weight_.given() ||
-                          exact_upstream_.given() || may_have_wide_factor();
+                          exact_upstream_.given() || far_factor_;
         workers_ = plan_threads(positions_.count(), call.options.num_threads);
         scratch_.reserve(static_cast<std::size_t>(workers_));
         for (int worker = 0; worker < workers_; ++worker)
@@ -156,13 +158,6 @@ public:
 private:
     static bool is_wide(const Argument& argument) {
         return sizeof(T) < sizeof(double) && argument.given() && argument.view.dtype == DType::float64;
-    }
-    /// A normalizer or an upstream gradient of the whole call, so far from 1 that their product, or with the number of
-    /// elements, may leave float32.
-    bool may_have_wide_factor() const {
-        const auto far = [](double x) { return x != 0.0 && (std::fabs(x) < 1e-15 || std::fabs(x) > 1e15); };
-        return sizeof(T) < sizeof(double) &&
-               (far(call_.options.normalizer.value_or(1.0)) || (!upstream_.given() && far(upstream_of_sum())));
     }
     double upstream_of_sum() const {
         const Argument& upstream = call_.upstream;
@@ -254,7 +249,7 @@ private:
                                    read(exact_pos_weight_, scratch.exact_pos_weight),
                                    read(exact_upstream_, scratch.exact_upstream)};
         const bool ignores = call_.options.ignore_value.has_value();
-        scratch.wide.take_out(arrays, n, exact, exact_grad_factor_, scratch.weight.data(),
+        scratch.wide.take_out(arrays, n, exact, far_factor_, scratch.weight.data(),
                               [&](std::size_t i) { return !ignores || t[i] != ignored_value_; });
     }
 
@@ -275,6 +270,7 @@ private:
     ElementOperand<double> exact_target_;  // for comparison with the value to ignore, and as the next ones:
     ElementOperand<double> exact_weight_, exact_pos_weight_, exact_upstream_;  // Note [elements in float64]
     bool wide_arguments_ = false;
+    bool far_factor_ = false;  // a normalizer or an upstream gradient of the whole call
     double ignored_value_ = 0.0;
     double exact_grad_factor_ = 1.0;
     T grad_factor_ = T(1);

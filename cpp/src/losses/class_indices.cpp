@@ -18,7 +18,7 @@ namespace {
 constexpr std::size_t chunk_positions = 32768;
 constexpr std::size_t run_positions = 256;
 
-/// The label that is ignored, if the target can hold it. What read_integer gives for a uint64 above all int64 is not it.
+/// The label that is ignored, if the target can hold it: what read_integer gives for a uint64 above all int64 is not.
 std::optional<std::int64_t> label_ignored(const Argument& target, std::optional<std::int64_t> ignore_index) {
     const bool out_of_reach = ignore_index && *ignore_index < 0 && target.view.dtype == DType::uint64;
     return out_of_reach ? std::nullopt : ignore_index;

@@ -1,10 +1,9 @@
-// Elements that float32 cannot hold: float64 targets and weights beside narrower logits.
+// Elements that float32 is too narrow for: float64 targets and weights beside narrower logits.
 #pragma once
 
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 
 #include "kernels/kernel_table.hpp"
 #include "layout/buffers.hpp"
@@ -12,14 +11,14 @@
 
 namespace logitloss::detail {
 
-/// Whether a number is too large for float32, or too small for its normal numbers.
-inline bool leaves_float32(double x) {
-    const double size = std::fabs(x);
-    return (size > std::numeric_limits<float>::max() && size < INFINITY) ||
-           (size < std::numeric_limits<float>::min() && size > 0.0);
+/// Whether products with a factor may leave float32, also where the result does not.
+inline bool is_far_from_1(double factor) {
+    constexpr double far = 1125899906842624.0;  // 2^50
+    const double size = std::fabs(factor);
+    return (size > far && size < INFINITY) || (size < 1.0 / far && size > 0.0);
 }
 
-/// Arguments of a block as they are given; null: float32 holds them, or there are none.
+/// Arguments of a block as they are given, where that is float64; others are null.
 struct ExactArguments {
     const double* target;
     const double* weight;
@@ -29,12 +28,12 @@ struct ExactArguments {
 
 /// The elements of a block that go through the float64 kernel, their results rounded once.
 ///
-/// Note [elements in float64]: a float64 target that float32 would round takes the digits of 1 - t with it, and weights
-/// may leave the range of float32. Elements with such arguments are taken out of the block (the float32 kernel sees
-/// them with weight 0), computed side by side in float64, and put back. What an element takes depends on its own
-/// arguments only, so its bits are the same wherever it stands; a float64 array of numbers that float32 holds costs a
-/// look at each. A factor of the gradient alone that leaves float32 takes only the gradient from here: the loss must
-/// be the one of a call without gradient.
+/// Note [elements in float64]: a float64 target that float32 would round takes the digits of 1 - t with it, and
+/// weights, or what they multiply, may leave the range of float32. Elements with such arguments are taken out of the
+/// block (the float32 kernel sees them with weight 0), computed side by side in float64, and put back. What an element
+/// takes depends on its own arguments only, so its bits are the same wherever it stands; a float64 array of numbers
+/// that float32 holds costs a look at each. A factor of the gradient alone takes only the gradient from here: the loss
+/// must be the one of a call without gradient.
 template <class T>
 class WideElements {
 public:
@@ -47,21 +46,20 @@ public:
     }
 
     /// Takes them out of `block`, whose weights are then those in `weights`.
-    /// `factor`: of every gradient. `counts(i)`: whether element i is not ignored.
+    /// `far_factor`: whether a factor of every gradient is far from 1. `counts(i)`: whether element i is not ignored.
     template <class Counts>
-    void take_out(BceBlock<T>& block, std::size_t n, const ExactArguments& exact, double factor, T* weights,
+    void take_out(BceBlock<T>& block, std::size_t n, const ExactArguments& exact, bool far_factor, T* weights,
                   const Counts& counts) {
         count_ = 0;
-        if (any(is_rounded, exact.target, n) || any(leaves_float32, exact.weight, n) ||
-            any(leaves_float32, exact.pos_weight, n))
+        if (any(is_rounded, exact.target, n) || any(is_far_from_1, exact.weight, n) ||
+            any(is_far_from_1, exact.pos_weight, n))
             for (std::size_t i = 0; i < n; ++i)
                 if (moves_loss(exact, i) && counts(i))
                     add(block, exact, i);
         losses_ = count_;
-        const bool factor_leaves = leaves_float32(factor);
-        if (block.grad != nullptr && (factor_leaves || any(leaves_float32, exact.upstream, n)))
+        if (block.grad != nullptr && (far_factor || any(is_far_from_1, exact.upstream, n)))
             for (std::size_t i = 0; i < n; ++i)
-                if ((factor_leaves || leaves_float32(exact.upstream[i])) && !moves_loss(exact, i) && counts(i))
+                if ((far_factor || is_far_from_1(exact.upstream[i])) && !moves_loss(exact, i) && counts(i))
                     add(block, exact, i);
         if (losses_ == 0)
             return;
@@ -112,9 +110,9 @@ private:
     }
 
     static bool moves_loss(const ExactArguments& exact, std::size_t i) {
-        const auto leaves = [i](const double* values) { return values != nullptr && leaves_float32(values[i]); };
-        return (exact.target != nullptr && is_rounded(exact.target[i])) || leaves(exact.weight) ||
-               leaves(exact.pos_weight);
+        const auto is_far = [i](const double* values) { return values != nullptr && is_far_from_1(values[i]); };
+        return (exact.target != nullptr && is_rounded(exact.target[i])) || is_far(exact.weight) ||
+               is_far(exact.pos_weight);
     }
 
     void add(const BceBlock<T>& block, const ExactArguments& exact, std::size_t i) {
