@@ -278,5 +278,65 @@ TEST_P(ColumnKernels, AgreeWithTheRowKernels) {
     check(double{});
 }
 
+/// Entropies, losses of probabilities and counts.
+template <class T>
+Outcome run_wide(const Kernels<T>& k, const TileOfRows<T>& tile, const TileOfRows<T>& weights,
+                 const std::vector<T>& excluded) {
+    const TileShape shape = tile.shape;
+    const auto stride = static_cast<std::ptrdiff_t>(shape.lanes);
+    const T* x = tile.columns.data();
+    const T* q = weights.columns.data();
+    std::vector<double> first(shape.lanes), second(shape.lanes), totals(shape.lanes, 3.5), numbers(shape.lanes, -0.5);
+    std::vector<T> counts(shape.lanes), out(shape.lanes * shape.classes);
+    Outcome outcome;
+    const auto add = [&] {
+        outcome.add(first);
+        outcome.add(second);
+    };
+    for (const T* p : {x, q}) {
+        k.column_entropy(p, stride, shape, first.data());
+        k.column_cross_entropy_of(p, stride, q, stride, shape, second.data());
+        add();
+        k.column_divergence(p, stride, q, stride, shape, first.data(), second.data());
+        add();
+        k.column_divergence(q, stride, p, stride, shape, first.data(), second.data());
+        add();
+        k.column_outside_unit(p, stride, shape, counts.data());
+        outcome.add(counts);
+        k.column_beating(p, stride, shape, p, excluded.data(), counts.data());
+        outcome.add(counts);
+    }
+    k.column_exponential_gaps(x, stride, shape, excluded.data(), numbers.data(), first.data(), second.data());
+    add();
+    k.column_wide_sum(x, stride, shape, excluded.data(), first.data());
+    for (const Clipping& clipping : {Clipping{}, Clipping{true, 0.0625, 0.9375, 1.0}}) {
+        const ProbabilityColumns<T> in{x, stride, q, stride, totals.data()};
+        k.column_probability_terms(in, shape, clipping, first.data(), second.data());
+        add();
+        k.column_probability_gradient(in, shape, clipping, numbers.data(), totals.data(), stride, out.data());
+        outcome.add(out);
+    }
+    return outcome;
+}
+
+TEST_P(ColumnKernels, ThoseOfProbabilitiesEqualScalar) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        Random random(3);
+        for (std::size_t classes : class_counts)
+            for (std::size_t lanes : {16u, 48u}) {
+                const TileOfRows<T> tile(all_rows<T>(), random, lanes, classes);
+                TileOfRows<T> weights(ordinary_rows<T>(), random, lanes, classes);
+                for (T& weight : weights.columns)
+                    weight = random.below(7) == 0 ? T(0) : T(random.below(1000)) / T(997);
+                const std::vector<T> excluded = some_classes<T>(random, tile.shape);
+                expect_scalar_bits<T>(std::to_string(classes),
+                                      [&](const Kernels<T>& k) { return run_wide<T>(k, tile, weights, excluded); });
+            }
+    };
+    check(float{});
+    check(double{});
+}
+
 }  // namespace
 }  // namespace logitloss::detail

@@ -12,7 +12,20 @@ import logitloss as ll
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
 # Computed in float64: a float32 result is rounded once.
 TOLERANCE = {np.dtype(np.float32): 6.1e-8, np.dtype(np.float64): 1e-14}
-SHAPES = [(40, 1), (37, 2), (33, 10), (9, 64), (7, 129), (5, 1000), (3, 4100), (2, 9000), (1, 70_001)]
+SHAPES = [
+    (40, 1),
+    (37, 2),
+    (33, 10),
+    (70, 17),
+    (9, 64),
+    (9, 65),
+    (7, 128),
+    (7, 129),
+    (5, 1000),
+    (3, 4100),
+    (2, 9000),
+    (1, 70_001),
+]
 
 
 def probabilities(rng, shape, dtype, concentration=1.0):
@@ -281,6 +294,21 @@ def test_any_axis_layout_and_alignment(measure, dtype, rng):
 
 
 @every_measure
+@every_dtype
+@pytest.mark.parametrize("classes", [3, 128, 129, 300])
+def test_strided_class_axes_go_side_by_side(measure, dtype, classes, rng):
+    """Of more classes than go side by side in any layout, the additions' order may differ, and with it the last bit."""
+    arguments = arguments_of(measure, rng, (2, 40, classes), dtype)
+    want = measure(*arguments)
+    moved = [np.ascontiguousarray(np.moveaxis(a, -1, 1)) for a in arguments]
+    got = measure(*moved, axis=1)
+    np.testing.assert_allclose(got, want, rtol=2 * np.finfo(dtype).eps)
+    assert_same_bits(measure(*[m[:, :, 20:36] for m in moved], axis=1), got[:, 20:36])
+    if classes <= 64:
+        assert_same_bits(got, want)
+
+
+@every_measure
 @pytest.mark.parametrize("half", HALVES, ids=lambda d: np.dtype(d).name)
 def test_half_precision(measure, half, rng):
     arguments = arguments_of(measure, rng, (20, 30), half)
@@ -294,7 +322,7 @@ def test_half_precision(measure, half, rng):
 @every_measure
 @every_dtype
 def test_rows_do_not_depend_on_each_other_nor_on_threads(measure, dtype, rng):
-    for shape in ((700, 300), (3, 50_000), (1, 140_000)):
+    for shape in ((7000, 2), (700, 10), (700, 128), (700, 300), (3, 50_000), (1, 140_000)):
         arguments = arguments_of(measure, rng, shape, dtype)
         want = measure(*arguments, num_threads=1)
         assert_same_bits(measure(*arguments), want)

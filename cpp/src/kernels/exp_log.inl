@@ -144,17 +144,10 @@ LOGITLOSS_INLINE LogParts<float> log_of_parts(Vec<float> k, Vec<float> f) {
     return {high, lost + y};
 }
 
-/// log(1 + f) = f - log_bend(f): f^2/2 less what follows it, for f in [-1/4, 1/2], to relative accuracy.
+/// log(1 + f) = f - (h - s (h + z polynomial)), s = f / (2 + f), z = s^2, h = f^2 / 2.
 constexpr double log_polynomial[] = {0x1.1b773c88ec019p-3, 0x1.0dcd0d68f9ec0p-3, 0x1.3b35abad0a1e6p-3,
                                      0x1.745c4b73d7cc2p-3, 0x1.c71c748d8641ep-3, 0x1.24924921e64a2p-2,
                                      0x1.999999999c165p-2, 0x1.555555555554fp-1};
-
-LOGITLOSS_INLINE Vec<double> log_bend(Vec<double> f) {
-    const Vec<double> s = f / (splat(2.0) + f);
-    const Vec<double> z = s * s;
-    const Vec<double> h = (splat(0.5) * f) * f;
-    return neg_fma(s, fma(horner(z, log_polynomial), z, h), h);
-}
 
 LOGITLOSS_INLINE LogParts<double> log_of_parts(Vec<double> k, Vec<double> f) {
     constexpr double ln2_upper = 0x1.62e42fee00000p-1;
@@ -208,18 +201,29 @@ LOGITLOSS_INLINE LogParts<T> log_normal(Vec<T> x) {
     return log_lifted(x, splat(T(0)), LogOfParts{});
 }
 
+/// u = 2^exponent (1 + f) as the factor 2^-exponent, for positive normal u up to 2^bias.
+template <class T>
+struct ScaledTo1 {
+    Vec<T> exponent;
+    Vec<T> factor;
+
+    explicit LOGITLOSS_INLINE ScaledTo1(Vec<T> u) {
+        using C = Constants<T>;
+        const Bits<T> biased = biased_exponent(u);
+        const Bits<T> twice_bias = splat_bits(static_cast<typename C::Word>(2 * C::bias));
+        factor = from_bits(shift_left<C::mantissa_bits>(twice_bias - biased));
+        exponent = exponent_value<T>(biased);
+    }
+};
+
 /// log(1 + r) for r in (-1, 2^100], to relative accuracy; NaN passes through.
 ///
 /// With u = 1 + r = 2^k (1 + f), f comes from r and not from the rounded u. The cut of u at 0.75 makes f exact for
 /// k = 1.
 template <class T>
 LOGITLOSS_INLINE Vec<T> log1p_moderate(Vec<T> r) {
-    using C = Constants<T>;
-    const Bits<T> biased = biased_exponent(splat(T(1)) + r);
-    const Bits<T> twice_bias = splat_bits(static_cast<typename C::Word>(2 * C::bias));
-    const Vec<T> scale = from_bits(shift_left<C::mantissa_bits>(twice_bias - biased));
-    const Vec<T> f = fma(r, scale, scale - splat(T(1)));
-    return log_of_parts(exponent_value<T>(biased), f).sum();
+    const ScaledTo1<T> scaled(splat(T(1)) + r);
+    return log_of_parts(scaled.exponent, fma(r, scaled.factor, scaled.factor - splat(T(1)))).sum();
 }
 
 /// log(1 + e) for e in [0, 1], to relative accuracy; NaN passes through. In float32 a polynomial of its own, which takes

@@ -207,6 +207,19 @@ LOGITLOSS_INLINE double sum_groups(std::size_t n, Step& step) {
     return sums.total();
 }
 
+/// The same for terms that are whole numbers, or NaN: as many of them as a block has add up exactly in any T.
+template <class T, class Step>
+LOGITLOSS_INLINE double count_groups(std::size_t n, const Step& step) {
+    EightSums<T> sums;
+    Vec<T> lanes[group_vectors<T>];
+    clear(lanes);
+    const std::size_t groups = group_count<T>(n);
+    for (std::size_t group = 0; group < groups; ++group)
+        step(group, lanes);
+    flush(sums, lanes);
+    return sums.total();
+}
+
 /// The largest lane of a group; 0 and -0 by the same tree everywhere.
 template <class T>
 LOGITLOSS_INLINE T fold_max(Vec<T> (&lanes)[group_vectors<T>]) {

@@ -10,32 +10,28 @@ struct Log2OfParts {
 template <class T>
 struct SelfInformation {
     const WideReader<T> probabilities;
-    WideWriter<T> out;
     const Vec<double> unit;
     const bool bits;
 
-    LOGITLOSS_INLINE Wide operator()(std::size_t group, std::size_t lane) {
+    LOGITLOSS_INLINE Wide operator()(std::size_t group, std::size_t lane) const {
         const Wide p = probabilities.at(group, lane);
-        out.set(group, lane, {of(p.lower), of(p.upper)});
-        return {splat(0.0), splat(0.0)};
+        return {of(p.lower), of(p.upper)};
     }
     LOGITLOSS_INLINE Vec<double> of(Vec<double> p) const {
         const Vec<double> zero = splat(0.0);
-        return bits ? zero - log_everywhere_by(p, Log2OfParts{}) : (zero - log_everywhere(p)) / unit;
+        return bits ? zero - log_everywhere_by(p, Log2OfParts{}) : (zero - wide_log<T>(p)) / unit;
     }
 };
 
 /// KernelTable::self_information.
 template <class T>
 void self_information(const T* p, std::size_t n, double unit, T* out) {
-    SelfInformation<T> step{WideReader<T>(p, n, T(1)), WideWriter<T>(out, n), splat(unit), unit == 0.0};
-    sum_wide(n, step);
-    step.out.finish();
+    map_wide(n, SelfInformation<T>{WideReader<T>(p, n, T(1)), splat(unit), unit == 0.0}, out);
 }
 
-template <class T>
+template <class T, class Reader>
 struct EntropyTerms {
-    const WideReader<T> probabilities;
+    const Reader probabilities;
 
     LOGITLOSS_INLINE Wide operator()(std::size_t group, std::size_t lane) const {
         const Wide p = probabilities.at(group, lane);
@@ -43,26 +39,31 @@ struct EntropyTerms {
     }
     static LOGITLOSS_INLINE Vec<double> term(Vec<double> p) {
         const Vec<double> zero = splat(0.0);
-        return select(equal(p, zero), zero, p * (zero - log_everywhere(p)));
+        return p * (zero - wide_log<T>(select(equal(p, zero), splat(1.0), p)));
     }
 };
 
 /// KernelTable::entropy.
 template <class T>
 double entropy(const T* p, std::size_t n) {
-    const EntropyTerms<T> step{WideReader<T>(p, n, T(0))};
+    const EntropyTerms<T, WideReader<T>> step{WideReader<T>(p, n, T(0))};
     return sum_wide(n, step);
+}
+
+/// KernelTable::column_entropy.
+template <class T>
+void column_entropy(const T* p, std::ptrdiff_t stride, TileShape shape, double* sums) {
+    sum_wide_columns<T>(shape, EntropyTerms<T, WideColumns<T>>{{p, stride}}, sums);
 }
 
 /// `value`, but NaN where p or q is negative.
 LOGITLOSS_INLINE Vec<double> unless_negative(Vec<double> p, Vec<double> q, Vec<double> value) {
-    const Vec<double> zero = splat(0.0);
-    return select(less(p, zero) | less(q, zero), splat(__builtin_nan("")), value);
+    return select(less(min(p, q), splat(0.0)), splat(__builtin_nan("")), value);
 }
 
-template <class T>
+template <class T, class Reader>
 struct CrossEntropyTerms {
-    const WideReader<T> first, second;
+    const Reader first, second;
 
     LOGITLOSS_INLINE Wide operator()(std::size_t group, std::size_t lane) const {
         const Wide p = first.at(group, lane);
@@ -72,7 +73,7 @@ struct CrossEntropyTerms {
     static LOGITLOSS_INLINE Vec<double> term(Vec<double> p, Vec<double> q) {
         const Vec<double> zero = splat(0.0);
         const Vec<double> nan_or_zero = select(equal(q, q), zero, q);
-        const Vec<double> term = select(equal(p, zero), nan_or_zero, p * (zero - log_everywhere(q)));
+        const Vec<double> term = select(equal(p, zero), nan_or_zero, p * (zero - wide_log<T>(q)));
         return unless_negative(p, q, term);
     }
 };
@@ -80,23 +81,51 @@ struct CrossEntropyTerms {
 /// KernelTable::cross_entropy_of.
 template <class T>
 double cross_entropy_of(const T* p, const T* q, std::size_t n) {
-    const CrossEntropyTerms<T> step{WideReader<T>(p, n, T(0)), WideReader<T>(q, n, T(1))};
+    const CrossEntropyTerms<T, WideReader<T>> step{WideReader<T>(p, n, T(0)), WideReader<T>(q, n, T(1))};
     return sum_wide(n, step);
 }
 
-/// p log(p/q) - p + q and p - q.
-///
+/// KernelTable::column_cross_entropy_of.
+template <class T>
+void column_cross_entropy_of(const T* p, std::ptrdiff_t p_stride, const T* q, std::ptrdiff_t q_stride, TileShape shape,
+                             double* sums) {
+    sum_wide_columns<T>(shape, CrossEntropyTerms<T, WideColumns<T>>{{p, p_stride}, {q, q_stride}}, sums);
+}
+
 /// Note [divergence without cancellation]: sum_j p_j log(p_j / q_j) is a sum of terms of both signs, and where q is near
 /// p it is the square of what they are. So it is taken as
 ///     sum_j h_j + (sum_j p_j - sum_j q_j),   h = p log(p/q) - p + q = p (f - log(1 + f)) >= 0,   f = (q - p) / p.
-/// No h is negative, and near f = 0 log_bend has f - log(1 + f) without a subtraction. The second sum, of differences
-/// that are exact where q is within a factor of two of p, keeps what its additions round away: it is 0 where the rows
-/// sum alike, and there the divergence is a sum of terms that are never negative. Where they do not, the divergence may
-/// be negative in truth, and stays so. Only if both sums cancel to less than the rounding of the larger, there is no
-/// telling the sign: that comes out 0 (divergence_of_sums).
-template <class T>
+/// No h is negative, and near f = 0 the logarithm's parts are f and what bends it away from f, so that nothing is
+/// subtracted. The second sum, of differences that are exact where q is within a factor of two of p, keeps what its
+/// additions round away: it is 0 where the rows sum alike, and there the divergence is a sum of terms that are never
+/// negative. Where they do not, the divergence may be negative in truth, and stays so. Only if both sums cancel to less
+/// than the rounding of the larger, there is no telling the sign: that comes out 0 (divergence_of_sums).
+///
+/// p log(p/q) - p + q for positive p and q >= 0 that came from double
+LOGITLOSS_INLINE Vec<double> wide_divergence(Vec<double> p, Vec<double> q, double) {
+    const Vec<double> largest = splat(__DBL_MAX__);
+    const Vec<double> near = p * (splat(0.0) - log_of_parts(splat(0.0), (q - p) / p).low);
+    const Vec<double> far = neg_fma(p, log_everywhere(min(largest, q / p)), q - p);
+    return select(less(q, splat(0.75) * p) | less(splat(1.5) * p, q), far, near);
+}
+/// or from float, whose quotients and reciprocals are in range.
+LOGITLOSS_INLINE Vec<double> wide_divergence(Vec<double> p, Vec<double> q, float) {
+    const Vec<double> zero = splat(0.0);
+    const Vec<double> infinity = splat(__builtin_inf());
+    const Vec<double> reciprocal = splat(1.0) / p;
+    const Vec<double> quotient = q * reciprocal;
+    const Vec<double> f = (q - p) * reciprocal;
+    const ScaledTo1<double> scaled(quotient);
+    const Vec<double> rest = fma(quotient, scaled.factor, splat(-1.0));
+    const LogParts<double> log =
+        WideLogOfParts<float>{}(scaled.exponent, select(equal(scaled.exponent, zero), f, rest));
+    const Vec<double> h = p * ((f - log.high) - log.low);
+    return select(less(zero, q), select(less(q, infinity), h, q), select(equal(q, zero), infinity, q));
+}
+
+template <class T, class Reader>
 struct DivergenceTerms {
-    const WideReader<T> first, second;
+    const Reader first, second;
 
     LOGITLOSS_INLINE void operator()(std::size_t group, std::size_t lane, Wide& terms, Wide& differences) const {
         const Wide p = first.at(group, lane);
@@ -105,37 +134,51 @@ struct DivergenceTerms {
         terms = {term(p.lower, q.lower), term(p.upper, q.upper)};
     }
     static LOGITLOSS_INLINE Vec<double> term(Vec<double> p, Vec<double> q) {
-        const Vec<double> largest = splat(__DBL_MAX__);
-        const Vec<double> near = p * log_bend((q - p) / p);
-        const Vec<double> far = neg_fma(p, log_everywhere(min(largest, q / p)), q - p);
-        const auto is_far = less(q, splat(0.75) * p) | less(splat(1.5) * p, q);
-        const Vec<double> h = select(is_far, far, near);
-        return unless_negative(p, q, select(equal(p, splat(0.0)), q, h));
+        const Vec<double> zero = splat(0.0);
+        return unless_negative(p, q, select(equal(p, zero), q, wide_divergence(p, q, T(0))));
     }
 };
 
 /// KernelTable::divergence.
 template <class T>
 SumPair divergence(const T* p, const T* q, std::size_t n) {
-    return sum_wide_twice(n, DivergenceTerms<T>{WideReader<T>(p, n, T(0)), WideReader<T>(q, n, T(0))});
+    return sum_wide_twice(n, DivergenceTerms<T, WideReader<T>>{WideReader<T>(p, n, T(0)), WideReader<T>(q, n, T(0))});
 }
 
-/// exp(d) and -d exp(d) for d = x - reference.
+/// KernelTable::column_divergence.
 template <class T>
-struct ExponentialGaps {
+void column_divergence(const T* p, std::ptrdiff_t p_stride, const T* q, std::ptrdiff_t q_stride, TileShape shape,
+                       double* terms, double* differences) {
+    sum_wide_columns_twice(shape, DivergenceTerms<T, WideColumns<T>>{{p, p_stride}, {q, q_stride}}, terms, differences);
+}
+
+/// A block read with one class of it as -inf.
+template <class T>
+struct WideRowExcluding {
     const T* data;
     const ExcludingReader<T>& row;
-    const Vec<double> minus_reference;
+
+    LOGITLOSS_INLINE Wide at(std::size_t group, std::size_t lane) const {
+        return wide_load(wide_group(data, row, group) + lane);
+    }
+};
+
+/// exp(d) and -d exp(d) for d = x - reference.
+template <class Reader, class Number>
+struct ExponentialGaps {
+    const Reader row;
+    const Number minus_reference;
 
     LOGITLOSS_INLINE void operator()(std::size_t group, std::size_t lane, Wide& exponentials, Wide& gaps) const {
-        const Wide x = wide_load(wide_group(data, row, group) + lane);
-        terms(x.lower, exponentials.lower, gaps.lower);
-        terms(x.upper, exponentials.upper, gaps.upper);
+        const Wide x = row.at(group, lane);
+        const Wide shift = minus_reference.at(lane);
+        terms(x.lower, shift.lower, exponentials.lower, gaps.lower);
+        terms(x.upper, shift.upper, exponentials.upper, gaps.upper);
     }
     /// What the subtraction rounds away multiplies the exponential.
-    LOGITLOSS_INLINE void terms(Vec<double> x, Vec<double>& exponential, Vec<double>& gap) const {
+    static LOGITLOSS_INLINE void terms(Vec<double> x, Vec<double> shift, Vec<double>& exponential, Vec<double>& gap) {
         const Vec<double> zero = splat(0.0);
-        const TwoSum d(x, minus_reference);
+        const TwoSum d(x, shift);
         const ExpParts<double> parts = exp_parts(d.sum, ExpShift<double>(0.0));
         const Vec<double> e = parts.mantissa * parts.scale;
         const auto nothing = equal(e, zero);
@@ -148,5 +191,13 @@ struct ExponentialGaps {
 template <class T>
 SumPair exponential_gaps(const T* x, std::size_t n, std::size_t excluded, double reference) {
     const ExcludingReader<T> row(x, n, T(-__builtin_inf()), excluded);
-    return sum_wide_twice(n, ExponentialGaps<T>{x, row, splat(-reference)});
+    return sum_wide_twice(n, ExponentialGaps<WideRowExcluding<T>, OfOneRow>{{x, row}, {-reference}});
+}
+
+/// KernelTable::column_exponential_gaps.
+template <class T>
+void column_exponential_gaps(const T* x, std::ptrdiff_t stride, TileShape shape, const T* excluded,
+                             const double* minus_reference, double* sums, double* gaps) {
+    const WideColumnsExcluding<T> row{{x, stride}, excluded, T(-__builtin_inf())};
+    sum_wide_columns_twice(shape, ExponentialGaps<WideColumnsExcluding<T>, OfRows>{row, {minus_reference}}, sums, gaps);
 }

@@ -212,11 +212,22 @@ struct ErrorBlock {
     double scale;        ///< a power of two that keeps squares in range
 };
 
-/// How probabilities p are taken: as p / total, clipped to [lower, upper].
+/// How probabilities p are taken: as they are, or as p / total, clipped to [lower, upper].
 struct Clipping {
-    double total = 1.0;
+    bool clips = false;
     double lower = 0.0;
     double upper = 1.0;
+    double total = 1.0;
+};
+
+/// Probabilities and coefficients of rows side by side, and each row's Clipping::total.
+template <class T>
+struct ProbabilityColumns {
+    const T* p;
+    std::ptrdiff_t p_stride;
+    const T* a;
+    std::ptrdiff_t a_stride;
+    const double* totals;
 };
 
 /// Two sums over a block.
@@ -334,8 +345,8 @@ struct Kernels {
     double (*count_outside_unit)(const T* p, const T* weight, std::size_t n);
     /// sum_j p_j but `excluded`, added up in float64.
     double (*wide_sum)(const T* p, std::size_t n, std::size_t excluded);
-    /// sum_j -a_j log c_j with c_j = p_j / total, clipped; and the sum of the a_j whose p_j is not clipped. An a of 0
-    /// adds 0.
+    /// sum_j -a_j log c_j with c_j = p_j / total, clipped; and the sum of the a_j whose p_j is not clipped: 0 if
+    /// nothing is clipped. An a of 0 adds 0.
     SumPair (*probability_terms)(const T* p, const T* a, std::size_t n, const Clipping& clipping);
     /// out_j = factor (linear - a_j / p_j), without the second term where a_j is 0 or p_j is clipped; a factor of 0
     /// makes it 0, and a difference of 0 stays so. `out` may be `p`.
@@ -345,8 +356,25 @@ struct Kernels {
     /// only beside a `weight`: Note [neutral padding].
     double (*bce_of_probabilities)(const BceBlock<T>& block, const Clipping& clipping, std::size_t n);
 
-    /// How many x_j are above `value`, or not below it with `equal_too`; NaN if one is NaN.
-    double (*count_above)(const T* x, std::size_t n, T value, bool equal_too);
+    /// How many x_j are above `value`, or equal to it and j < label; NaN if one is NaN.
+    double (*count_beating)(const T* x, std::size_t n, T value, std::size_t label);
+
+    // Those kernels for rows side by side; `excluded`, `label`: a number of a class, -1 for none.
+    void (*column_entropy)(const T* p, std::ptrdiff_t stride, TileShape shape, double* sums);
+    void (*column_cross_entropy_of)(const T* p, std::ptrdiff_t p_stride, const T* q, std::ptrdiff_t q_stride,
+                                    TileShape shape, double* sums);
+    void (*column_divergence)(const T* p, std::ptrdiff_t p_stride, const T* q, std::ptrdiff_t q_stride, TileShape shape,
+                              double* terms, double* differences);
+    void (*column_exponential_gaps)(const T* x, std::ptrdiff_t stride, TileShape shape, const T* excluded,
+                                    const double* minus_reference, double* sums, double* gaps);
+    void (*column_outside_unit)(const T* p, std::ptrdiff_t stride, TileShape shape, T* counts);
+    void (*column_wide_sum)(const T* p, std::ptrdiff_t stride, TileShape shape, const T* excluded, double* sums);
+    void (*column_probability_terms)(const ProbabilityColumns<T>& in, TileShape shape, const Clipping& clipping,
+                                     double* losses, double* kept);
+    void (*column_probability_gradient)(const ProbabilityColumns<T>& in, TileShape shape, const Clipping& clipping,
+                                        const double* linear, const double* factor, std::ptrdiff_t out_stride, T* out);
+    void (*column_beating)(const T* x, std::ptrdiff_t stride, TileShape shape, const T* value, const T* label,
+                           T* counts);
 
     /// Gives every NaN the same bits.
     void (*canonical_nan)(T* x, std::size_t n);

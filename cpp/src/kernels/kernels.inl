@@ -90,7 +90,16 @@ constexpr Kernels<T> make_kernels() {
     k.probability_terms = probability_terms<T>;
     k.probability_gradient = probability_gradient<T>;
     k.bce_of_probabilities = bce_of_probabilities<T>;
-    k.count_above = count_above<T>;
+    k.count_beating = count_beating<T>;
+    k.column_entropy = column_entropy<T>;
+    k.column_cross_entropy_of = column_cross_entropy_of<T>;
+    k.column_divergence = column_divergence<T>;
+    k.column_exponential_gaps = column_exponential_gaps<T>;
+    k.column_outside_unit = column_outside_unit<T>;
+    k.column_wide_sum = column_wide_sum<T>;
+    k.column_probability_terms = column_probability_terms<T>;
+    k.column_probability_gradient = column_probability_gradient<T>;
+    k.column_beating = column_beating<T>;
     k.canonical_nan = canonical_nan<T>;
     k.careful_max = careful_max<T>;
     k.careful_sum = careful_sum<T>;

@@ -1,28 +1,51 @@
 // Counts over a row.
 
+/// 1 where x beats a class of this value, what `at_value` says where they are equal, NaN where x is.
 template <class T>
-struct CountAbove {
+LOGITLOSS_INLINE Vec<T> beats(Vec<T> x, Vec<T> value, Vec<T> at_value) {
+    const Vec<T> number = select(less(value, x), splat(T(1)), select(equal(value, x), at_value, splat(T(0))));
+    return select(equal(x, x), number, x);
+}
+
+template <class T>
+struct CountBeating {
     const GroupReader<T>& row;
+    const T* data;
     const Vec<T> value;
-    const Vec<T> at_value;  // what an equal element counts
+    const std::size_t label;
 
     LOGITLOSS_INLINE void operator()(std::size_t group, Vec<T> (&lanes)[group_vectors<T>]) const {
+        const std::size_t first = group * group_size<T>;
+        const Vec<T> before = splat(static_cast<T>(label < first ? 0 : label - first));
         LOGITLOSS_UNROLL
         for (std::size_t i = 0; i < group_vectors<T>; ++i) {
-            const Vec<T> x = load(row.at(group) + i * Vec<T>::lanes);
-            const Vec<T> number = select(less(value, x), splat(T(1)), select(equal(value, x), at_value, splat(T(0))));
-            lanes[i] = lanes[i] + select(equal(x, x), number, x);
+            const std::size_t lane = i * Vec<T>::lanes;
+            prefetch_near(reinterpret_cast<const char*>(data + first + lane) + 4096);
+            const Vec<T> at_value = select(less(load(lane_numbers<T>.values + lane), before), splat(T(1)), splat(T(0)));
+            lanes[i] = lanes[i] + beats(load(row.at(group) + lane), value, at_value);
         }
     }
 };
 
-/// KernelTable::count_above.
+/// KernelTable::count_beating.
 template <class T>
-double count_above(const T* x, std::size_t n, T value, bool equal_too) {
+double count_beating(const T* x, std::size_t n, T value, std::size_t label) {
     const GroupReader<T> row(x, n, T(-__builtin_inf()));
-    const CountAbove<T> step{row, splat(value), splat(T(equal_too ? 1 : 0))};
-    const double count = sum_groups<T>(n, step);
-    const std::size_t padding = group_count<T>(n) * group_size<T> - n;
-    const bool padding_counts = equal_too && value == T(-__builtin_inf());
-    return padding_counts ? count - static_cast<double>(padding) : count;
+    const std::size_t within = label < n ? label : n;  // what fills up the last group counts nowhere
+    return count_groups<T>(n, CountBeating<T>{row, x, splat(value), within});
+}
+
+/// KernelTable::column_beating.
+template <class T>
+void column_beating(const T* x, std::ptrdiff_t stride, TileShape shape, const T* value, const T* label, T* counts) {
+    for (std::size_t lane = 0; lane < shape.lanes; lane += Vec<T>::lanes) {
+        const Vec<T> own = load(value + lane);
+        const Vec<T> own_class = load(label + lane);
+        Vec<T> count = splat(T(0));
+        for (std::size_t j = 0; j < shape.classes; ++j) {
+            const Vec<T> at_value = select(less(class_number<T>(j), own_class), splat(T(1)), splat(T(0)));
+            count = count + beats(load(x + static_cast<std::ptrdiff_t>(j) * stride + lane), own, at_value);
+        }
+        store(counts + lane, count);
+    }
 }

@@ -1,21 +1,29 @@
 // Losses on probabilities: logarithms of numbers in [0, 1], in float64, to relative accuracy near 1 too.
 
+/// 1 where p is no number in [0, 1].
+template <class T>
+LOGITLOSS_INLINE Vec<T> outside_unit(Vec<T> p) {
+    const Vec<T> zero = splat(T(0));
+    const Vec<T> one = splat(T(1));
+    return select(less(p, zero) | less(one, p), one, select(equal(p, p), zero, one));
+}
+
 template <class T>
 struct CountOutsideUnit {
     const GroupReader<T>& probabilities;
     const GroupReader<T>& weights;
+    const T* data;
     const bool weighted;
 
     LOGITLOSS_INLINE void operator()(std::size_t group, Vec<T> (&lanes)[group_vectors<T>]) const {
         const Vec<T> zero = splat(T(0));
-        const Vec<T> one = splat(T(1));
         LOGITLOSS_UNROLL
         for (std::size_t i = 0; i < group_vectors<T>; ++i) {
-            const Vec<T> p = load(probabilities.at(group) + i * Vec<T>::lanes);
-            const Vec<T> number = select(equal(p, p), zero, one);
-            Vec<T> count = select(less(p, zero) | less(one, p), one, number);
+            const std::size_t lane = i * Vec<T>::lanes;
+            prefetch_near(reinterpret_cast<const char*>(data + group * group_size<T> + lane) + 4096);
+            Vec<T> count = outside_unit(load(probabilities.at(group) + lane));
             if (weighted)
-                count = select(equal(load(weights.at(group) + i * Vec<T>::lanes), zero), zero, count);
+                count = select(equal(load(weights.at(group) + lane), zero), zero, count);
             lanes[i] = lanes[i] + count;
         }
     }
@@ -26,84 +34,123 @@ template <class T>
 double count_outside_unit(const T* p, const T* weight, std::size_t n) {
     const GroupReader<T> probabilities(p, n, T(0));
     const GroupReader<T> weights(weight != nullptr ? weight : p, n, T(0));
-    const CountOutsideUnit<T> step{probabilities, weights, weight != nullptr};
-    return sum_groups<T>(n, step);
+    return count_groups<T>(n, CountOutsideUnit<T>{probabilities, weights, p, weight != nullptr});
 }
 
+/// KernelTable::column_outside_unit.
 template <class T>
-struct WideValues {
-    const T* data;
-    const ExcludingReader<T>& row;
-
-    LOGITLOSS_INLINE Wide operator()(std::size_t group, std::size_t lane) const {
-        return wide_load(wide_group(data, row, group) + lane);
+void column_outside_unit(const T* p, std::ptrdiff_t stride, TileShape shape, T* counts) {
+    for (std::size_t lane = 0; lane < shape.lanes; lane += Vec<T>::lanes) {
+        Vec<T> count = splat(T(0));
+        for (std::size_t j = 0; j < shape.classes; ++j)
+            count = count + outside_unit(load(p + static_cast<std::ptrdiff_t>(j) * stride + lane));
+        store(counts + lane, count);
     }
+}
+
+template <class Reader>
+struct WideValues {
+    const Reader row;
+    LOGITLOSS_INLINE Wide operator()(std::size_t group, std::size_t lane) const { return row.at(group, lane); }
 };
 
 /// KernelTable::wide_sum.
 template <class T>
 double wide_sum(const T* p, std::size_t n, std::size_t excluded) {
     const ExcludingReader<T> row(p, n, T(0), excluded);
-    const WideValues<T> step{p, row};
+    const WideValues<WideRowExcluding<T>> step{{p, row}};
     return sum_wide(n, step);
 }
 
-/// Clipping for vectors of float64. NaN is not clipped.
+/// KernelTable::column_wide_sum.
+template <class T>
+void column_wide_sum(const T* p, std::ptrdiff_t stride, TileShape shape, const T* excluded, double* sums) {
+    sum_wide_columns<T>(shape, WideValues<WideColumnsExcluding<T>>{{{p, stride}, excluded, T(0)}}, sums);
+}
+
+/// Clipping for vectors of float64, unless nothing is clipped. NaN is not clipped.
 struct Clip {
-    Vec<double> total, lower, upper;
+    const bool clips;
+    const Vec<double> lower, upper;
 
-    explicit LOGITLOSS_INLINE Clip(const Clipping& c)
-        : total(splat(c.total)), lower(splat(c.lower)), upper(splat(c.upper)) {}
+    explicit LOGITLOSS_INLINE Clip(const Clipping& c) : clips(c.clips), lower(splat(c.lower)), upper(splat(c.upper)) {}
 
-    LOGITLOSS_INLINE Vec<double> clipped(Vec<double> p) const { return min(upper, max(lower, p / total)); }
-    LOGITLOSS_INLINE Mask<double> outside(Vec<double> p) const {
-        const Vec<double> q = p / total;
-        return less(q, lower) | less(upper, q);
+    LOGITLOSS_INLINE Vec<double> clipped(Vec<double> p) const { return clips ? min(upper, max(lower, p)) : p; }
+    /// `value`, but 0 where p is clipped.
+    LOGITLOSS_INLINE Vec<double> inside(Vec<double> p, Vec<double> value) const {
+        return clips ? select(less(p, lower) | less(upper, p), splat(0.0), value) : value;
     }
 };
 
-template <class T>
+/// -a log c and what remains of a where p is not clipped, for c = p / total, clipped.
+template <class T, class Reader, class Number>
 struct ProbabilityTerms {
-    const WideReader<T> probabilities, coefficients;
+    const Reader probabilities, coefficients;
+    const Number total;
     const Clip clip;
 
     LOGITLOSS_INLINE void operator()(std::size_t group, std::size_t lane, Wide& losses, Wide& kept) const {
         const Wide p = probabilities.at(group, lane);
         const Wide a = coefficients.at(group, lane);
-        terms(p.lower, a.lower, losses.lower, kept.lower);
-        terms(p.upper, a.upper, losses.upper, kept.upper);
+        const Wide all = total.at(lane);
+        terms(p.lower, a.lower, all.lower, losses.lower, kept.lower);
+        terms(p.upper, a.upper, all.upper, losses.upper, kept.upper);
     }
-    LOGITLOSS_INLINE void terms(Vec<double> p, Vec<double> a, Vec<double>& loss, Vec<double>& kept) const {
+    LOGITLOSS_INLINE Wide operator()(std::size_t group, std::size_t lane) const {
+        Wide losses, kept;
+        (*this)(group, lane, losses, kept);
+        return losses;
+    }
+    LOGITLOSS_INLINE void terms(Vec<double> p, Vec<double> a, Vec<double> all, Vec<double>& loss,
+                                Vec<double>& kept) const {
         const Vec<double> zero = splat(0.0);
-        loss = select(equal(a, zero), zero, a * (zero - log_everywhere(clip.clipped(p))));
-        kept = select(clip.outside(p), zero, a);
+        const Vec<double> share = clip.clips ? p / all : p;
+        loss = select(equal(a, zero), zero, a * (zero - wide_log<T>(clip.clipped(share))));
+        kept = clip.inside(share, a);
     }
 };
 
 /// KernelTable::probability_terms.
 template <class T>
 SumPair probability_terms(const T* p, const T* a, std::size_t n, const Clipping& clipping) {
-    return sum_wide_twice(n, ProbabilityTerms<T>{WideReader<T>(p, n, T(1)), WideReader<T>(a, n, T(0)), Clip(clipping)});
+    const ProbabilityTerms<T, WideReader<T>, OfOneRow> step{
+        WideReader<T>(p, n, T(1)), WideReader<T>(a, n, T(0)), {clipping.total}, Clip(clipping)};
+    return clipping.clips ? sum_wide_twice(n, step) : SumPair{sum_wide(n, step), 0.0};
 }
 
+/// KernelTable::column_probability_terms.
 template <class T>
-struct ProbabilityGradient {
-    const WideReader<T> probabilities, coefficients;
-    WideWriter<T> out;
-    const Clip clip;
-    const Vec<double> linear, factor;
+void column_probability_terms(const ProbabilityColumns<T>& in, TileShape shape, const Clipping& clipping,
+                              double* losses, double* kept) {
+    const ProbabilityTerms<T, WideColumns<T>, OfRows> step{
+        {in.p, in.p_stride}, {in.a, in.a_stride}, {in.totals}, Clip(clipping)};
+    if (clipping.clips)
+        sum_wide_columns_twice(shape, step, losses, kept);
+    else
+        sum_wide_columns<T>(shape, step, losses);
+}
 
-    LOGITLOSS_INLINE Wide operator()(std::size_t group, std::size_t lane) {
+template <class Reader, class Number>
+struct ProbabilityGradient {
+    const Reader probabilities, coefficients;
+    const Number total, linear, factor;
+    const Clip clip;
+
+    LOGITLOSS_INLINE Wide operator()(std::size_t group, std::size_t lane) const {
         const Wide p = probabilities.at(group, lane);
         const Wide a = coefficients.at(group, lane);
-        out.set(group, lane, {of(p.lower, a.lower), of(p.upper, a.upper)});
-        return {splat(0.0), splat(0.0)};
+        const Wide all = total.at(lane);
+        const Wide level = linear.at(lane);
+        const Wide scale = factor.at(lane);
+        return {of(p.lower, a.lower, all.lower, level.lower, scale.lower),
+                of(p.upper, a.upper, all.upper, level.upper, scale.upper)};
     }
-    LOGITLOSS_INLINE Vec<double> of(Vec<double> p, Vec<double> a) const {
+    LOGITLOSS_INLINE Vec<double> of(Vec<double> p, Vec<double> a, Vec<double> all, Vec<double> level,
+                                    Vec<double> scale) const {
         const Vec<double> zero = splat(0.0);
-        const Vec<double> own = select(equal(a, zero) | clip.outside(p), zero, a / p);
-        const Vec<double> slope = linear - own;
-        return select(equal(slope, zero) | equal(factor, zero), zero, slope * factor);
+        const Vec<double> own = select(equal(a, zero), zero, clip.inside(clip.clips ? p / all : p, a / p));
+        const Vec<double> slope = level - own;
+        return select(equal(slope, zero) | equal(scale, zero), zero, slope * scale);
     }
 };
 
@@ -111,14 +158,20 @@ struct ProbabilityGradient {
 template <class T>
 void probability_gradient(const T* p, const T* a, std::size_t n, const Clipping& clipping, double linear, double factor,
                           T* out) {
-    ProbabilityGradient<T> step{WideReader<T>(p, n, T(1)),
-                                WideReader<T>(a, n, T(0)),
-                                WideWriter<T>(out, n),
-                                Clip(clipping),
-                                splat(linear),
-                                splat(factor)};
-    sum_wide(n, step);
-    step.out.finish();
+    const ProbabilityGradient<WideReader<T>, OfOneRow> step{
+        WideReader<T>(p, n, T(1)), WideReader<T>(a, n, T(0)), {clipping.total}, {linear}, {factor}, Clip(clipping)};
+    map_wide(n, step, out);
+}
+
+/// KernelTable::column_probability_gradient.
+template <class T>
+void column_probability_gradient(const ProbabilityColumns<T>& in, TileShape shape, const Clipping& clipping,
+                                 const double* linear, const double* factor, std::ptrdiff_t out_stride, T* out) {
+    const ProbabilityGradient<WideColumns<T>, OfRows> step{
+        {in.p, in.p_stride}, {in.a, in.a_stride}, {in.totals}, {linear}, {factor}, Clip(clipping)};
+    for (std::size_t lane = 0; lane < shape.lanes; lane += wide_lanes)
+        for (std::size_t j = 0; j < shape.classes; ++j)
+            wide_store(out + static_cast<std::ptrdiff_t>(j) * out_stride + lane, step(j, lane));
 }
 
 /// loss = -positive log p - negative log(1-p), gradient = negative / (1-p) - positive / p, 0 where p is clipped. A
@@ -127,6 +180,7 @@ template <class T>
 struct ProbabilityElement {
     static constexpr bool smooths = false;
     const Clip& clip;
+    const bool with_gradient;
 
     LOGITLOSS_INLINE ElementResult<float> operator()(Vec<float> p, Vec<float> positive, Vec<float> negative) const {
         ElementResult<double> lower, upper;
@@ -140,25 +194,45 @@ struct ProbabilityElement {
         return result;
     }
 
-    /// Apart from the loop, which is unrolled.
+    /// Apart from the loop, which is unrolled. Where no target is soft, each element needs one of the two logarithms.
     __attribute__((noinline)) void evaluate(const Vec<double>& p, const Vec<double>& positive,
                                             const Vec<double>& negative, ElementResult<double>& out) const {
         const Vec<double> zero = splat(0.0);
         const Vec<double> c = clip.clipped(p);
-        const auto no_positive = equal(positive, zero);
         const auto no_negative = equal(negative, zero);
-        const Vec<double> loss = select(no_positive, zero, positive * log_everywhere(c)) +
-                                 select(no_negative, zero, negative * log1p_everywhere(zero - c));
-        const Vec<double> gradient =
-            select(no_negative, zero, negative / (splat(1.0) - c)) - select(no_positive, zero, positive / c);
+        Terms log_p = terms(c, no_negative);
+        Terms log_rest = log_p;
+        if (any(less(zero, abs(positive * negative)))) {
+            log_p = terms(c, equal(zero, zero));
+            log_rest = terms(c, less(zero, zero));
+        }
+        const auto no_positive = equal(positive, zero);
+        const Vec<double> loss =
+            select(no_positive, zero, positive * log_p.log) + select(no_negative, zero, negative * log_rest.log);
         const Vec<double> nan_or_zero = select(equal(c, c), zero, c);
-        out = {(zero - loss) + nan_or_zero, select(clip.outside(p), zero, gradient + nan_or_zero)};
+        out.loss = (zero - loss) + nan_or_zero;
+        out.gradient = zero;
+        if (with_gradient) {
+            const Vec<double> gradient = select(no_negative, zero, negative * log_rest.reciprocal) -
+                                         select(no_positive, zero, positive * log_p.reciprocal);
+            out.gradient = clip.inside(p, gradient + nan_or_zero);
+        }
+    }
+    struct Terms {
+        Vec<double> log, reciprocal;
+    };
+    /// log and reciprocal of c where the mask says so, else of 1 - c.
+    LOGITLOSS_INLINE Terms terms(Vec<double> c, Mask<double> own) const {
+        const Vec<double> one = splat(1.0);
+        return {wide_log_either<T>(c, own), with_gradient ? one / select(own, c, one - c) : one};
     }
 };
 
 /// KernelTable::bce_of_probabilities.
 template <class T>
 double bce_of_probabilities(const BceBlock<T>& block, const Clipping& clipping, std::size_t n) {
-    const Clip clip(clipping);
-    return sweep_elements<T>(block, n, ProbabilityElement<T>{clip});
+    Clipping bounds = clipping;
+    bounds.clips = true;  // what fills up a block is -inf
+    const Clip clip(bounds);
+    return sweep_elements<T>(block, n, ProbabilityElement<T>{clip, block.grad != nullptr});
 }

@@ -38,7 +38,10 @@ public:
         : groups_(data, data != nullptr ? n : 0, fill), fill_(splat(static_cast<double>(fill))), data_(data) {}
 
     LOGITLOSS_INLINE Wide at(std::size_t group, std::size_t lane) const {
-        return data_ != nullptr ? wide_load(wide_group(data_, groups_, group) + lane) : Wide{fill_, fill_};
+        if (data_ == nullptr)
+            return {fill_, fill_};
+        prefetch_near(reinterpret_cast<const char*>(data_ + group * group_size<double> + lane) + 4096);
+        return wide_load(wide_group(data_, groups_, group) + lane);
     }
 
 private:
@@ -90,6 +93,17 @@ LOGITLOSS_INLINE double sum_wide(std::size_t n, Step& step) {
     return sum_groups<double>(n, terms);
 }
 
+/// out_i = what `step` gives; `out` may be what it reads.
+template <class T, class Step>
+LOGITLOSS_INLINE void map_wide(std::size_t n, const Step& step, T* out) {
+    WideWriter<T> writer(out, n);
+    const std::size_t groups = group_count<double>(n);
+    for (std::size_t group = 0; group < groups; ++group)
+        for (std::size_t i = 0; i < group_vectors<double>; i += 2)
+            writer.set(group, i * Vec<double>::lanes, step(group, i * Vec<double>::lanes));
+    writer.finish();
+}
+
 /// Two sums at a time: step(group, lane, first, second) gives the terms of both. The additions' own roundings are added
 /// up beside them, to the last.
 template <class Step>
@@ -111,4 +125,157 @@ LOGITLOSS_INLINE SumPair sum_wide_twice(std::size_t n, const Step& step) {
         flush(totals[1], lanes[1]);
     }
     return {totals[0].total(), totals[1].total()};
+}
+
+// ----------------------------------------------------------------------------------------------- rows side by side
+
+/// Columns read like the groups of a row: the numbers of class j, of the rows from `lane` on.
+template <class T>
+struct WideColumns {
+    const T* data;
+    std::ptrdiff_t stride;
+
+    LOGITLOSS_INLINE Wide at(std::size_t j, std::size_t lane) const {
+        return wide_load(data + static_cast<std::ptrdiff_t>(j) * stride + lane);
+    }
+};
+
+/// The same with one class of each row, -1 for none, read as `fill`.
+template <class T>
+struct WideColumnsExcluding {
+    const WideColumns<T> columns;
+    const T* excluded;
+    const T fill;
+
+    LOGITLOSS_INLINE Wide at(std::size_t j, std::size_t lane) const {
+        const Wide x = columns.at(j, lane);
+        const Wide out = wide_load(excluded + lane);
+        const Vec<double> own = class_number<double>(j);
+        const Vec<double> value = splat(static_cast<double>(fill));
+        return {select(equal(own, out.lower), value, x.lower), select(equal(own, out.upper), value, x.upper)};
+    }
+};
+
+/// A number of a row: the same at every lane, or one a row.
+struct OfOneRow {
+    const double value;
+    LOGITLOSS_INLINE Wide at(std::size_t) const { return {splat(value), splat(value)}; }
+};
+struct OfRows {
+    const double* values;
+    LOGITLOSS_INLINE Wide at(std::size_t lane) const { return wide_load(values + lane); }
+};
+
+/// A float64 sum down the classes of some rows; with what its additions round away, if that is summed beside it.
+template <bool compensated>
+struct ColumnTotal {
+    Vec<double> sum;
+    Vec<double> lost;
+
+    LOGITLOSS_INLINE ColumnTotal() : sum(splat(0.0)), lost(splat(0.0)) {}
+    LOGITLOSS_INLINE void add(Vec<double> term) {
+        if constexpr (compensated) {
+            const TwoSum two(sum, term);
+            sum = two.sum;
+            lost = lost + two.lost;
+        } else {
+            sum = sum + term;
+        }
+    }
+    LOGITLOSS_INLINE void store_to(double* p) const {
+        store(p, select(equal(lost - lost, splat(0.0)), sum + lost, sum));  // of infinities and NaN: the sum itself
+    }
+};
+
+/// What `step` gives, summed for each row: step(j, lane) are the terms of class j and the rows from `lane` on.
+template <class T, class Step>
+LOGITLOSS_INLINE void sum_wide_columns(TileShape shape, const Step& step, double* sums) {
+    for (std::size_t lane = 0; lane < shape.lanes; lane += wide_lanes) {
+        ColumnTotal<EightSums<T>::compensated> lower, upper;
+        for (std::size_t j = 0; j < shape.classes; ++j) {
+            const Wide terms = step(j, lane);
+            lower.add(terms.lower);
+            upper.add(terms.upper);
+        }
+        lower.store_to(sums + lane);
+        upper.store_to(sums + lane + Vec<double>::lanes);
+    }
+}
+
+/// Two sums at a time, as sum_wide_twice.
+template <class Step>
+LOGITLOSS_INLINE void sum_wide_columns_twice(TileShape shape, const Step& step, double* first, double* second) {
+    for (std::size_t lane = 0; lane < shape.lanes; lane += wide_lanes) {
+        ColumnTotal<true> lower[2], upper[2];
+        for (std::size_t j = 0; j < shape.classes; ++j) {
+            Wide a, b;
+            step(j, lane, a, b);
+            lower[0].add(a.lower);
+            upper[0].add(a.upper);
+            lower[1].add(b.lower);
+            upper[1].add(b.upper);
+        }
+        for (int i = 0; i < 2; ++i) {
+            lower[i].store_to((i == 0 ? first : second) + lane);
+            upper[i].store_to((i == 0 ? first : second) + lane + Vec<double>::lanes);
+        }
+    }
+}
+
+// ----------------------------------------------------------------------------------------------------- logarithms
+
+/// How a logarithm in float64 ends: to the last bit for float64 data. For float32 data a relative error of 2^-37 does,
+/// and takes no division.
+template <class T>
+struct WideLogOfParts;
+
+template <>
+struct WideLogOfParts<double> : LogOfParts {};
+
+template <>
+struct WideLogOfParts<float> {
+    /// log(1 + f) = f - f^2 bend(f).
+    static constexpr double bend[] = {-0x1.51dc0ce1c5a40p-6, 0x1.da6d7b00491bbp-5,  -0x1.4bdbcc01add69p-4,
+                                      0x1.63caecde80170p-4,  -0x1.75bca77e808f1p-4, 0x1.989f06608e5c5p-4,
+                                      -0x1.c6ea9b22c609fp-4, 0x1.000366251f420p-3,  -0x1.24933b4184b94p-3,
+                                      0x1.55554c39260a2p-3,  -0x1.9999962cf4f47p-3, 0x1.00000003900fep-2,
+                                      -0x1.55555557089c7p-2, 0x1.ffffffffff7dcp-2};
+
+    LOGITLOSS_INLINE LogParts<double> operator()(Vec<double> k, Vec<double> f) const {
+        const Vec<double> high = fma(k, splat(Constants<double>::ln2), f);
+        return {high, neg_fma(f * f, horner(f, bend), splat(0.0))};
+    }
+};
+
+/// log(x) for x that came from T: -inf at 0, NaN below.
+template <class T>
+LOGITLOSS_INLINE Vec<double> wide_log(Vec<double> x) {
+    if constexpr (sizeof(T) == sizeof(double)) {
+        return log_everywhere(x);
+    } else {
+        const Vec<double> zero = splat(0.0);
+        const Vec<double> infinity = splat(__builtin_inf());
+        const Vec<double> y = log_lifted(x, zero, WideLogOfParts<T>{}).sum();
+        const Vec<double> outside = select(equal(x, zero), zero - infinity, infinity - infinity);
+        return select(less(zero, x), select(less(x, infinity), y, x), select(equal(x, x), outside, x));
+    }
+}
+
+/// log(x) where the mask says so, else log(1 - x), for x that came from T.
+template <class T>
+LOGITLOSS_INLINE Vec<double> wide_log_either(Vec<double> x, Mask<double> own) {
+    const Vec<double> zero = splat(0.0);
+    const Vec<double> one = splat(1.0);
+    if constexpr (sizeof(T) == sizeof(double)) {
+        return select(own, log_everywhere(x), log1p_everywhere(zero - x));
+    } else {
+        const Vec<double> u = select(own, x, one - x);
+        const ScaledTo1<double> scaled(u);
+        const Vec<double> rest = neg_fma(x, scaled.factor, scaled.factor - one);  // not of the rounded 1 - x
+        const Vec<double> f = select(own, fma(x, scaled.factor, splat(-1.0)), rest);
+        const Vec<double> y = WideLogOfParts<T>{}(scaled.exponent, f).sum();
+        const Vec<double> infinity = splat(__builtin_inf());
+        const Vec<double> outside = select(equal(u, zero), zero - infinity, infinity - infinity);
+        return select(less(zero, u), select(less(u, infinity), y, u), select(equal(u, u), outside, u));
+    }
 }

@@ -17,13 +17,19 @@ inline void check_eps(std::optional<double> eps) {
         throw value_error("eps: got " + to_string(*eps) + ", expected None or a value in [0, 0.5)");
 }
 
+/// x as float32 has it. By way of memory: GCC 12 takes a pair of such conversions there and back for nothing.
+inline double in_float32(double x) {
+    const volatile float rounded = static_cast<float>(x);
+    return static_cast<double>(rounded);
+}
+
 /// Bounds as the arithmetic of the probabilities' dtype has them: 1 - 1e-7 is 0.99999988 in float32.
 inline Clipping clipping_of(std::optional<double> eps, DType dtype) {
     if (!eps)
         return {};
     if (dtype == DType::float64)
-        return {1.0, *eps, 1.0 - *eps};
-    return {1.0, static_cast<double>(static_cast<float>(*eps)), static_cast<double>(static_cast<float>(1.0 - *eps))};
+        return {true, *eps, 1.0 - *eps, 1.0};
+    return {true, in_float32(*eps), in_float32(1.0 - *eps), 1.0};
 }
 
 /// Throws for the first element of `probs` outside [0, 1] that is not skipped. `operands` are the strides with which

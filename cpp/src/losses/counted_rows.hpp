@@ -1,6 +1,7 @@
 // Which rows of a call with class targets count, and their labels.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 
@@ -17,18 +18,7 @@ public:
     CountedRows(std::size_t classes, std::optional<std::int64_t> ignore_index)
         : classes_(classes), ignore_index_(ignore_index) {}
 
-    /// `label` becomes the row's label, no_index for class probabilities.
-    bool reads(const RowPlace& place, std::size_t& label) const {
-        label = no_index;
-        if (sample_weight.given() && sample_weight[place] == 0.0)
-            return false;
-        if (!labels.given())
-            return true;
-        const std::int64_t number = labels.integer(place);
-        label = checked(number);
-        return !is_ignored(number);
-    }
-    /// The same of a tile's rows.
+    /// Labels of a tile's rows, which class is taken out of each, and which rows are read.
     template <class T>
     void read_labels(const Kernels<T>& kernels, const Tile& tile, TileSums<T>& sums) const {
         labels.read_integers(tile, sums.label);
@@ -48,7 +38,25 @@ public:
                 sums.all_read = false;
             }
     }
-    double weight(const RowPlace& place) const { return sample_weight.given() ? sample_weight[place] : 1.0; }
+    /// Which rows of a tile count, their labels (no_index for class probabilities) and weights.
+    void read(const Tile& tile, bool* counts, std::size_t* label, double* weight) const {
+        std::fill(counts, counts + tile.count, true);
+        std::fill(label, label + tile.count, no_index);
+        std::fill(weight, weight + tile.count, 1.0);
+        if (sample_weight.given()) {
+            sample_weight.read(tile, weight);
+            for (std::size_t r = 0; r < tile.count; ++r)
+                counts[r] = weight[r] != 0.0;
+        }
+        if (!labels.given())
+            return;
+        std::int64_t numbers[most_lanes];
+        labels.read_integers(tile, numbers);
+        for (std::size_t r = 0; r < tile.count; ++r) {
+            label[r] = checked(numbers[r]);
+            counts[r] &= !is_ignored(numbers[r]) && label[r] != no_index;
+        }
+    }
     bool is_ignored(std::int64_t label) const { return ignore_index_ && label == *ignore_index_; }
 
 private:

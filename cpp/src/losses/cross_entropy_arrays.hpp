@@ -107,19 +107,28 @@ public:
         blend(q, n, weights);
         return q;
     }
-    /// The same in place of t; `weights` may be missing.
+    /// The same in place of t; `weights` may be missing, or one for all.
     void blend(T* t, std::size_t n, const T* weights) const {
+        smooth(t, n);
+        if (weights != nullptr)
+            for (std::size_t j = 0; j < n; ++j)
+                t[j] *= weights[j];
+    }
+    void blend(T* t, std::size_t n, T weight) const {
+        smooth(t, n);
+        for (std::size_t j = 0; j < n; ++j)
+            t[j] *= weight;
+    }
+
+private:
+    void smooth(T* t, std::size_t n) const {
         const T keep = static_cast<T>(1.0 - smoothing_);
         const T spread = static_cast<T>(smoothing_ / static_cast<double>(class_count_));
         if (smoothing_ != 0.0)
             for (std::size_t j = 0; j < n; ++j)
                 t[j] = keep * t[j] + spread;
-        if (weights != nullptr)
-            for (std::size_t j = 0; j < n; ++j)
-                t[j] *= weights[j];
     }
 
-private:
     std::size_t class_count_;
     double smoothing_;
     Line weight_line_;

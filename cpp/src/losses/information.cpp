@@ -1,6 +1,7 @@
 // Information measures: -log p on elements; entropies and divergences on rows.
 #include "logitloss/information.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -70,15 +71,21 @@ public:
     struct Scratch {
         BufferSpace space;
         Buffer<T> p, q;
+        ColumnBuffer<T> p_columns, q_columns;
 
-        explicit Scratch(std::size_t n)
-            : space(2 * BufferSpace::bytes<T>(n)), p(space.take<T>(n)), q(space.take<T>(n)) {}
+        Scratch(std::size_t tile_rows, std::size_t n)
+            : space(2 * BufferSpace::bytes<T>(n) + 4 * BufferSpace::bytes<T>(tile_rows * n)),
+              p(space.take<T>(n)),
+              q(space.take<T>(n)),
+              p_columns(space, tile_rows * n),
+              q_columns(space, tile_rows * n) {}
     };
     struct Block {
         SumPair sums;
         double top;  ///< of logits: the largest, which the sums leave out
     };
     struct Row {
+        bool read = true;
         double value = 0.0;
     };
 
@@ -103,17 +110,17 @@ public:
         out_ = RowResults(call.out, 2);
     }
 
-    void run() { RowSweeps<MeasureRows>(*this, call_.options.num_threads).run(); }
+    void run() { RowSweeps<T, MeasureRows>(*this, call_.options.num_threads).run(); }
 
     // What RowSweeps asks.
     const Positions& positions() const { return positions_; }
-    std::size_t classes() const { return class_positions_.count(); }
-    Scratch scratch(std::size_t n) const { return Scratch(n); }
-    bool reads(const RowPlace&, const Row&) const { return true; }
-    void skip(const RowPlace&, const Scratch&) const {}
+    const Positions& class_positions() const { return class_positions_; }
+    Scratch scratch(std::size_t tile_rows, std::size_t n) const { return Scratch(tile_rows, n); }
+    void begin(const Tile&, const Row*, const Scratch&) const {}
     int sweeps() const { return 1; }
     bool writes() const { return false; }
     void write(const RowPlace&, const Row&, std::size_t, std::size_t, const Scratch&) const {}
+    void write_columns(const Tile&, const Row*, const Scratch&) const {}
 
     Block reduce(int, const RowPlace& place, const Row&, std::size_t first, std::size_t n, Scratch& scratch) const {
         const Kernels<T>& k = table_.of<T>();
@@ -141,16 +148,64 @@ public:
             first.add(b, blocks[b].sums.first);
             second.add(b, blocks[b].sums.second);
         }
-        row.value =
-            call_.measure == Measure::kl_divergence ? divergence_of_sums(first.total(), second.total()) : first.total();
+        row.value = value_of({first.total(), second.total()});
     }
 
-    double end(const RowPlace& place, const Row& row, const Scratch&) const {
-        out_.set(place, row.value / unit_);
-        return 0.0;
+    void reduce_columns(int, const Tile& tile, Row* rows, Scratch& scratch) const {
+        const Kernels<T>& k = table_.of<T>();
+        const TileShape shape{tile.lanes, class_positions_.count()};
+        const Columns<const T> p = p_.columns(k, tile, shape.classes, scratch.p_columns);
+        double first[most_lanes], second[most_lanes] = {};
+        if (call_.measure == Measure::entropy_from_logits)
+            return reduce_logits(p, shape, tile, rows);
+        if (call_.measure == Measure::entropy) {
+            k.column_entropy(p.data, p.stride, shape, first);
+        } else {
+            const Columns<const T> q = q_.columns(k, tile, shape.classes, scratch.q_columns);
+            if (call_.measure == Measure::cross_entropy)
+                k.column_cross_entropy_of(p.data, p.stride, q.data, q.stride, shape, first);
+            else
+                k.column_divergence(p.data, p.stride, q.data, q.stride, shape, first, second);
+        }
+        for (std::size_t r = 0; r < tile.count; ++r)
+            rows[r].value = value_of({first[r], second[r]});
+    }
+
+    void end(const Tile& tile, const Row* rows, double* losses, const Scratch&) const {
+        double values[most_lanes];
+        for (std::size_t r = 0; r < tile.count; ++r) {
+            values[r] = rows[r].value / unit_;
+            losses[r] = 0.0;
+        }
+        out_.set(tile, values);
     }
 
 private:
+    double value_of(const SumPair& sums) const {
+        return call_.measure == Measure::kl_divergence ? divergence_of_sums(sums.first, sums.second) : sums.first;
+    }
+
+    void reduce_logits(const Columns<const T>& x, const TileShape& shape, const Tile& tile, Row* rows) const {
+        const Kernels<T>& k = table_.of<T>();
+        T largest[most_lanes];
+        double top[most_lanes], minus_reference[most_lanes], others[most_lanes], gaps[most_lanes];
+        k.column_largest(x.data, x.stride, shape, largest);
+        for (std::size_t r = 0; r < shape.lanes; ++r) {
+            const auto out = static_cast<std::ptrdiff_t>(std::max(largest[r], T(0)));
+            top[r] = static_cast<double>(x.data[out * x.stride + static_cast<std::ptrdiff_t>(r)]);
+            minus_reference[r] = std::isinf(top[r]) ? 0.0 : -top[r];
+        }
+        k.column_exponential_gaps(x.data, x.stride, shape, largest, minus_reference, others, gaps);
+        double log1p_others[most_lanes];
+        table_.float64.log1p(others, tile.count, log1p_others);
+        for (std::size_t r = 0; r < tile.count; ++r)
+            rows[r].value = entropy_of_sums(top[r], others[r], log1p_others[r], gaps[r]);
+    }
+
+    static double entropy_of_sums(double top, double others, double log1p_others, double gaps) {
+        return std::isinf(top) ? quiet_nan : log1p_others + gaps / (1.0 + others);
+    }
+
     /// With the largest logit m taken out, S = sum exp(x_j - m) and G = sum (m - x_j) exp(x_j - m) of the others:
     ///     sum_j p_j (L - x_j) = log(1 + S) + G / (1 + S),
     /// a sum of terms that are never negative, as small as a confident row's entropy is.
@@ -172,8 +227,7 @@ private:
             others.add(b, factor == 0.0 ? 0.0 : factor * mass);
             gaps.add(b, factor == 0.0 ? 0.0 : factor * (inside + (gap == 0.0 ? 0.0 : gap * mass)));
         }
-        const double sum = others.total();
-        return std::isinf(top) ? quiet_nan : log1p_of(sum) + gaps.total() / (1.0 + sum);
+        return entropy_of_sums(top, others.total(), log1p_of(others.total()), gaps.total());
     }
 
     const MeasureCall& call_;

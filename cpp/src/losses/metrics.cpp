@@ -1,6 +1,7 @@
 // Accuracy, error rate, perplexity.
 #include "logitloss/metrics.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -58,12 +59,14 @@ public:
     struct Scratch {
         BufferSpace space;
         Buffer<T> logits, target, one;
+        ColumnBuffer<T> columns;
 
-        explicit Scratch(std::size_t n)
-            : space(2 * BufferSpace::bytes<T>(n) + BufferSpace::bytes<T>(1)),
+        Scratch(std::size_t tile_rows, std::size_t n)
+            : space(2 * BufferSpace::bytes<T>(n) + BufferSpace::bytes<T>(1) + 2 * BufferSpace::bytes<T>(tile_rows * n)),
               logits(space.take<T>(n)),
               target(space.take<T>(n)),
-              one(space.take<T>(1)) {}
+              one(space.take<T>(1)),
+              columns(space, tile_rows * n) {}
     };
     struct Block {
         double count = 0.0;  ///< of classes that beat the target; NaN if there is a NaN
@@ -71,7 +74,9 @@ public:
         std::size_t top_class = no_index;
     };
     struct Row {
+        bool read = true;
         std::size_t label = no_index;
+        double weight = 1.0;
         double beaten_by = 0.0;
     };
 
@@ -101,21 +106,26 @@ public:
     }
 
     double share() {
-        const double counted = RowSweeps<AccuracyRows>(*this, call_.options.num_threads).run();
+        const double counted = RowSweeps<T, AccuracyRows>(*this, call_.options.num_threads).run();
         return call_.total_weight == 0.0 ? std::numeric_limits<double>::quiet_NaN() : counted / call_.total_weight;
     }
 
     // What RowSweeps asks.
     const Positions& positions() const { return positions_; }
-    std::size_t classes() const { return call_.classes; }
-    Scratch scratch(std::size_t n) const { return Scratch(n); }
+    const Positions& class_positions() const { return class_positions_; }
+    Scratch scratch(std::size_t tile_rows, std::size_t n) const { return Scratch(tile_rows, n); }
     int sweeps() const { return call_.indices ? 1 : 2; }
     bool writes() const { return false; }
     void write(const RowPlace&, const Row&, std::size_t, std::size_t, const Scratch&) const {}
-    void skip(const RowPlace&, const Scratch&) const {}
+    void write_columns(const Tile&, const Row*, const Scratch&) const {}
 
-    bool reads(const RowPlace& place, Row& row) const {
-        return counted_.reads(place, row.label) && (!call_.indices || row.label != no_index);
+    void begin(const Tile& tile, Row* rows, const Scratch&) const {
+        bool read[most_lanes];
+        std::size_t label[most_lanes];
+        double weight[most_lanes];
+        counted_.read(tile, read, label, weight);
+        for (std::size_t r = 0; r < tile.count; ++r)
+            rows[r] = {read[r], label[r], weight[r], 0.0};
     }
 
     Block reduce(int sweep, const RowPlace& place, const Row& row, std::size_t first, std::size_t n,
@@ -124,7 +134,7 @@ public:
         if (!call_.indices && sweep == 0) {
             const T* t = target_.read(place, first, n, scratch.target);
             const T top = kernels_.largest(t, n);
-            block.count = kernels_.count_above(t, n, top, false);  // 0, or NaN
+            block.count = kernels_.count_beating(t, n, top, 0);  // 0, or NaN
             block.top = static_cast<double>(top);
             const std::size_t index = kernels_.find(t, n, top);
             block.top_class = index == no_index ? no_index : first + index;
@@ -132,9 +142,7 @@ public:
         }
         const T* x = logits_.read(place, first, n, scratch.logits);
         const T own = *logits_.read(place, row.label, 1, scratch.one);
-        const std::size_t before = row.label <= first ? 0 : std::min(row.label - first, n);
-        block.count =
-            kernels_.count_above(x, before, own, true) + kernels_.count_above(x + before, n - before, own, false);
+        block.count = kernels_.count_beating(x, n, own, row.label <= first ? 0 : row.label - first);
         return block;
     }
 
@@ -150,10 +158,33 @@ public:
         row.beaten_by += beaten_by.total();
     }
 
-    double end(const RowPlace& place, const Row& row, const Scratch&) const {
-        const bool is_right = row.beaten_by < static_cast<double>(call_.options.top_k);  // not of NaN
-        const double weight = counted_.weight(place);
-        return is_right == right_ ? weight : 0.0;
+    void reduce_columns(int sweep, const Tile& tile, Row* rows, Scratch& scratch) const {
+        const TileShape shape{tile.lanes, call_.classes};
+        const bool of_target = !call_.indices && sweep == 0;
+        const Columns<const T> x =
+            (of_target ? target_ : logits_).columns(kernels_, tile, shape.classes, scratch.columns);
+        T label[most_lanes], own[most_lanes], count[most_lanes];
+        if (of_target)
+            kernels_.column_largest(x.data, x.stride, shape, label);
+        for (std::size_t r = 0; r < tile.lanes; ++r) {
+            if (!of_target)
+                label[r] = r < tile.count && rows[r].read ? static_cast<T>(rows[r].label) : T(0);
+            label[r] = std::max(label[r], T(0));  // all NaN: 0
+            own[r] = x.data[static_cast<std::ptrdiff_t>(label[r]) * x.stride + static_cast<std::ptrdiff_t>(r)];
+        }
+        kernels_.column_beating(x.data, x.stride, shape, own, label, count);
+        for (std::size_t r = 0; r < tile.count; ++r) {
+            rows[r].label = static_cast<std::size_t>(label[r]);
+            rows[r].beaten_by += static_cast<double>(count[r]);
+        }
+    }
+
+    void end(const Tile& tile, const Row* rows, double* losses, const Scratch&) const {
+        const auto top_k = static_cast<double>(call_.options.top_k);
+        for (std::size_t r = 0; r < tile.count; ++r) {
+            const bool is_right = rows[r].beaten_by < top_k;  // not of NaN
+            losses[r] = rows[r].read && is_right == right_ ? rows[r].weight : 0.0;
+        }
     }
 
 private:
