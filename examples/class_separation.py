@@ -150,6 +150,7 @@ def plot(path, found: dict[str, tuple[np.ndarray, np.ndarray, float]]) -> None:
             axis.hist(other, bins, color=COLORS[1], alpha=0.6, label="nearest other")
             axis.set_title(f"{name}: {accuracy:.1%}")
             axis.set_xlabel("angle in degrees")
+            axis.set_ylabel("unseen images")
         axes.flat[0].legend(frameon=False)
         for axis in list(axes.flat)[len(found) :]:
             axis.set_axis_off()

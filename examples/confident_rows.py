@@ -74,9 +74,13 @@ def plot(path, leads: np.ndarray, results: dict, digits_losses: dict[str, np.nda
     def fill(plt, axes):
         for column, title in enumerate(("loss", "size of the gradient at the target")):
             axis = axes[0, column]
-            for width, color, (name, (loss, grad)) in zip((4, 2, 1.5), COLORS, results.items(), strict=False):
+            for width, style, color, (name, (loss, grad)) in zip(
+                (5, 2.5, 1.5), ("-", "-", ":"), COLORS, results.items(), strict=False
+            ):
                 values = loss if column == 0 else -grad[:, 0]
-                axis.plot(leads[values > 0], values[values > 0], label=name, color=color, linewidth=width)
+                axis.plot(
+                    leads[values > 0], values[values > 0], label=name, color=color, linewidth=width, linestyle=style
+                )
             axis.set_yscale("log")
             axis.set_title(title)
             axis.set_xlabel("lead of the target")
@@ -87,6 +91,8 @@ def plot(path, leads: np.ndarray, results: dict, digits_losses: dict[str, np.nda
             axis.hist(np.log10(losses[losses > 0]), bins, label=name, color=color, alpha=0.7)
         axis.set_title("the digits' losses that are not 0")
         axis.set_xlabel("log10 of the loss")
+        axis.set_ylabel("digits")
+        axis.legend(frameon=False, loc="upper left")
 
     draw(path, 1, 3, fill)
 

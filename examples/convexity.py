@@ -75,10 +75,12 @@ def plot(file, grid: np.ndarray, surfaces: dict[str, np.ndarray], paths: dict[st
         for axis, (name, losses) in zip(axes.flat, surfaces.items(), strict=True):
             axis.contourf(grid, grid, losses.T, levels=24, cmap="Blues")
             axis.contour(grid, grid, losses.T, levels=24, colors="#335577", linewidths=0.4)
-            axis.plot(*paths[name].T, ".-", color=COLORS[1], markersize=4, linewidth=1)
+            axis.plot(*paths[name].T, ".-", color=COLORS[1], markersize=4, linewidth=1, label="gradient descent")
+            axis.plot(*START, "o", color=COLORS[1], label="its start")
             axis.set_title(name)
             axis.set_xlabel("weight of the radius")
             axis.set_ylabel("weight of the texture")
+        axes.flat[0].legend(loc="lower left")
 
     draw(file, 1, 2, fill)
 
