@@ -102,60 +102,77 @@ struct SoftTerms {
     }
 };
 
+LOGITLOSS_INLINE Vec<double> factor_of(const double* factors, std::size_t i) {
+    return factors == nullptr ? splat(1.0) : load(factors + i);
+}
+
+/// The terms of one vector of rows, whose losses are stored.
+template <class T, class Terms>
+LOGITLOSS_INLINE RowTerms terms_and_losses(const TermRows<T>& rows, std::size_t i, const TermOptions& options) {
+    const RowTerms terms = Terms()(rows, i, options);
+    Vec<double> loss = factor_of(rows.weight, i) * terms.loss;
+    if (rows.read != nullptr)
+        loss = select(equal(widened(rows.read, i), splat(0.0)), splat(0.0), loss);
+    store(rows.loss + i, loss);
+    return terms;
+}
+
+/// The factors of as many rows as a vector of T has lanes. Returns 0 where write_columns does not do, else 1.
+template <class T, class Terms>
+LOGITLOSS_INLINE Vec<T> terms_and_factors(const TermRows<T>& rows, std::size_t first, const TermOptions& options) {
+    Vec<double> scale[row_parts<T>], linear[row_parts<T>], value[row_parts<T>], base[row_parts<T>];
+    LOGITLOSS_UNROLL
+    for (std::size_t part = 0; part < row_parts<T>; ++part) {
+        const std::size_t i = first + part * Vec<double>::lanes;
+        const RowTerms terms = terms_and_losses<T, Terms>(rows, i, options);
+        const Vec<double> weighted = splat(options.grad_factor) * factor_of(rows.weight, i);
+        const Vec<double> factor = weighted * factor_of(rows.upstream, i);
+        base[part] = load(rows.ends->base + i);
+        scale[part] = factor * terms.mass * load(rows.ends->scale + i);
+        linear[part] = factor * terms.linear;
+        value[part] = factor * terms.out_gradient;
+        store(rows.scale + i, scale[part]);
+        store(rows.linear + i, linear[part]);
+        store(rows.value + i, value[part]);
+    }
+    ColumnScales<T>& columns = *rows.columns;
+    store_rounded(columns.exponent + first, base);
+    store_rounded(columns.scale + first, scale);
+    store_rounded(columns.linear + first, linear);
+    store_rounded(columns.value + first, value);
+    const Vec<T> none = splat(T(0));
+    const Vec<T> fine = select(is_finite(load(columns.scale + first)), splat(T(1)), none);
+    if (rows.gaps == nullptr)
+        return fine;
+    const Vec<T> rounded_linear = load(columns.linear + first);
+    return select(is_finite(rounded_linear), select(equal(rounded_linear, none), none, fine), none);
+}
+
 /// KernelTable::index_terms, KernelTable::soft_terms.
 template <class T, class Terms>
 bool row_terms(const TermRows<T>& rows, std::size_t count, const TermOptions& options) {
-    const Vec<double> zero = splat(0.0);
-    const Vec<T> none = splat(T(0));
-    const auto factor_of = [](const double* factors, std::size_t i) {
-        return factors == nullptr ? splat(1.0) : load(factors + i);
-    };
-    Vec<T> bad = none;
-    for (std::size_t first = 0; first < count; first += Vec<T>::lanes) {
-        const Mask<T> unread = rows.read == nullptr ? less(none, none) : equal(load(rows.read + first), none);
-        Vec<double> scale[row_parts<T>], linear[row_parts<T>], value[row_parts<T>], base[row_parts<T>];
-        LOGITLOSS_UNROLL
-        for (std::size_t part = 0; part < row_parts<T>; ++part) {
-            const std::size_t i = first + part * Vec<double>::lanes;
-            const RowTerms terms = Terms()(rows, i, options);
-            const Vec<double> weight = factor_of(rows.weight, i);
-            Vec<double> loss = weight * terms.loss;
-            if (rows.read != nullptr)
-                loss = select(equal(widened(rows.read, i), zero), zero, loss);
-            store(rows.loss + i, loss);
-            if (rows.scale == nullptr)
-                continue;
-            const Vec<double> factor = splat(options.grad_factor) * weight * factor_of(rows.upstream, i);
-            base[part] = load(rows.ends->base + i);
-            scale[part] = factor * terms.mass * load(rows.ends->scale + i);
-            linear[part] = factor * terms.linear;
-            value[part] = factor * terms.out_gradient;
-            store(rows.scale + i, scale[part]);
-            store(rows.linear + i, linear[part]);
-            store(rows.value + i, value[part]);
-        }
-        if (rows.scale == nullptr)
-            continue;
-        ColumnScales<T>& columns = *rows.columns;
-        store_rounded(columns.exponent + first, base);
-        store_rounded(columns.scale + first, scale);
-        store_rounded(columns.linear + first, linear);
-        store_rounded(columns.value + first, value);
-        const Vec<T> rounded_scale = load(columns.scale + first);
-        const Vec<T> rounded_linear = load(columns.linear + first);
-        Vec<T> fine = select(is_finite(rounded_scale), splat(T(1)), none);
-        if (rows.gaps != nullptr)
-            fine = select(is_finite(rounded_linear), select(equal(rounded_linear, none), none, fine), none);
-        bad = select(unread, bad, select(equal(fine, none), splat(T(1)), bad));
-        if (rows.read == nullptr)
-            continue;
-        const auto clear = [&](T* numbers) { store(numbers + first, select(unread, none, load(numbers + first))); };
-        clear(columns.exponent);
-        clear(columns.scale);
-        clear(columns.linear);
-        clear(columns.value);
+    if (rows.scale == nullptr) {
+        for (std::size_t i = 0; i < count; i += Vec<double>::lanes)
+            terms_and_losses<T, Terms>(rows, i, options);
+        return true;
     }
-    return !any(equal(bad, splat(T(1))));
+    const Vec<T> none = splat(T(0));
+    Vec<T> all_fine = splat(T(1));
+    for (std::size_t first = 0; first < count; first += Vec<T>::lanes) {
+        const Vec<T> fine = terms_and_factors<T, Terms>(rows, first, options);
+        if (rows.read == nullptr) {
+            all_fine = min(all_fine, fine);
+            continue;
+        }
+        const Mask<T> unread = equal(load(rows.read + first), none);
+        all_fine = select(unread, all_fine, min(all_fine, fine));
+        const auto clear = [&](T* numbers) { store(numbers + first, select(unread, none, load(numbers + first))); };
+        clear(rows.columns->exponent);
+        clear(rows.columns->scale);
+        clear(rows.columns->linear);
+        clear(rows.columns->value);
+    }
+    return !any(equal(all_fine, none));
 }
 
 /// KernelTable::scale_rows.

@@ -242,9 +242,7 @@ private:
             row.total = row.first;
     }
 
-    double sweep() {
-        return RowSweeps<T, ProbabilityRows>(*this, call_.options.num_threads).run();
-    }
+    double sweep() { return RowSweeps<T, ProbabilityRows>(*this, call_.options.num_threads).run(); }
 
     /// Gradients of class indices: one number in all classes of a row, and another one at the label.
     void write_labels(const Tile& tile, const Row* rows, Scratch& scratch) const {

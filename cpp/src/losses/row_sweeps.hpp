@@ -12,6 +12,7 @@
 #include "losses/logit_rows.hpp"
 #include "losses/row_sums.hpp"
 #include "losses/tile.hpp"
+#include "runtime/dispatch.hpp"
 #include "runtime/float_environment.hpp"
 #include "runtime/threads.hpp"
 
@@ -111,7 +112,7 @@ private:
                 run_tile(tile, losses, worker.buffers);
             else
                 run_row(tile, losses, worker, [&](auto&& fn) { for_blocks(worker, fn); });
-            sum.add(row - first, tile.count, losses);
+            sum.add(kernels().numbers, row - first, tile.count, losses);
             row += tile.count;
             cursor.advance_inner(tile.count);
         }

@@ -34,8 +34,7 @@ public:
 
     void run(int num_threads) {
         const bool tiled = TileRule<T>::applies(positions_, class_positions_);
-        const RowPlan plan(positions_.count(), classes_,
-                           tiled ? TileRule<T>::rows(positions_.count(), classes_) : 0);
+        const RowPlan plan(positions_.count(), classes_, tiled ? TileRule<T>::rows(positions_.count(), classes_) : 0);
         const int workers = plan_threads(plan.rows * classes_, num_threads);
         std::vector<Scratch<T>> scratch;
         for (int worker = 0; worker < workers; ++worker)

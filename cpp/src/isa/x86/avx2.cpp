@@ -254,11 +254,11 @@ LOGITLOSS_INLINE void store_transposed(const VecD (&in)[2], double* const* rows,
 LOGITLOSS_INLINE void load_rows(const float* p, VecF (&out)[2]) {
     const __m256 lower = _mm256_loadu_ps(p);
     const __m256 upper = _mm256_loadu_ps(p + 8);
-    const auto in_order = [](__m256 a) {  // pairs come from inside 128-bit parts
-        return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(a), 0xd8));
-    };
-    out[0] = {in_order(_mm256_shuffle_ps(lower, upper, 0x88))};
-    out[1] = {in_order(_mm256_shuffle_ps(lower, upper, 0xdd))};
+    // Pairs come from inside 128-bit parts.
+    const __m256d even = _mm256_castps_pd(_mm256_shuffle_ps(lower, upper, 0x88));
+    const __m256d odd = _mm256_castps_pd(_mm256_shuffle_ps(lower, upper, 0xdd));
+    out[0] = {_mm256_castpd_ps(_mm256_permute4x64_pd(even, 0xd8))};
+    out[1] = {_mm256_castpd_ps(_mm256_permute4x64_pd(odd, 0xd8))};
 }
 LOGITLOSS_INLINE void store_rows(const VecF (&in)[2], float* p) {
     const __m256 low = _mm256_unpacklo_ps(in[0].v, in[1].v);
