@@ -221,7 +221,7 @@ private:
             drop_ignored(arrays, cursor, n, scratch);
         if (wide_arguments_)
             take_out_wide(arrays, cursor, n, scratch);
-        double sum = kernel_(arrays, n);
+        double sum = wide_arguments_ && scratch.wide.took_all(n) ? 0.0 : kernel_(arrays, n);
         if (wide_arguments_)
             sum += scratch.wide.put_back(kernel_, arrays, exact_grad_factor_);
         finish(loss_, cursor, n, arrays.loss, sum);

@@ -7,7 +7,6 @@
 
 #include "kernels/kernel_table.hpp"
 #include "layout/buffers.hpp"
-#include "losses/row_sums.hpp"
 
 namespace logitloss::detail {
 
@@ -39,8 +38,8 @@ class WideElements {
 public:
     WideElements() = default;
     explicit WideElements(std::size_t n)
-        : space_(7 * BufferSpace::bytes<double>(n) + BufferSpace::bytes<std::uint32_t>(n)),
-          index_(space_.take<std::uint32_t>(n)) {
+        : space_(7 * BufferSpace::bytes<double>(n) + BufferSpace::bytes<std::uint32_t>(n + 1)),
+          index_(space_.take<std::uint32_t>(n + 1)) {
         for (Buffer<double>* buffer : {&logits_, &target_, &weight_, &pos_weight_, &upstream_, &loss_, &grad_})
             *buffer = space_.take<double>(n);
     }
@@ -51,16 +50,20 @@ public:
     void take_out(BceBlock<T>& block, std::size_t n, const ExactArguments& exact, bool far_factor, T* weights,
                   const Counts& counts) {
         count_ = 0;
-        if (any(is_rounded, exact.target, n) || any(is_far_from_1, exact.weight, n) ||
-            any(is_far_from_1, exact.pos_weight, n))
-            for (std::size_t i = 0; i < n; ++i)
-                if (moves_loss(exact, i) && counts(i))
-                    add(block, exact, i);
+        const bool by_loss = any(is_rounded, exact.target, n) || any(is_far_from_1, exact.weight, n) ||
+                             any(is_far_from_1, exact.pos_weight, n);
+        if (by_loss)
+            list(n, [&](std::size_t i) { return moves_loss(exact, i) && counts(i); });
         losses_ = count_;
         if (block.grad != nullptr && (far_factor || any(is_far_from_1, exact.upstream, n)))
-            for (std::size_t i = 0; i < n; ++i)
-                if ((far_factor || is_far_from_1(exact.upstream[i])) && !moves_loss(exact, i) && counts(i))
-                    add(block, exact, i);
+            list(n, [&](std::size_t i) {
+                return (far_factor || is_far_from_1(exact.upstream[i])) && !moves_loss(exact, i) && counts(i);
+            });
+        copy(nullptr, block.logits, logits_);
+        copy(exact.target, block.target, target_);
+        weighted_ = copy(exact.weight, block.weight, weight_);
+        copy(exact.pos_weight, block.pos_weight, pos_weight_);
+        copy(exact.upstream, block.upstream, upstream_);
         if (losses_ == 0)
             return;
         for (std::size_t i = 0; block.weight != weights && i < n; ++i)
@@ -69,33 +72,23 @@ public:
         for (std::size_t k = 0; k < losses_; ++k)
             weights[index_[k]] = T(0);
     }
+    /// Whether nothing is left in a block of n.
+    bool took_all(std::size_t n) const { return losses_ == n; }
 
     /// Computes them, after the kernel has run on the rest, and returns the sum of their losses. `kernel` as in
     /// BinaryElements.
     template <class Kernel>
     double put_back(const Kernel& kernel, const BceBlock<T>& block, double factor) {
-        if (count_ == 0)
-            return 0.0;
-        BceBlock<double> wide{};
-        wide.logits = logits_.data();
-        wide.target = target_.data();
-        wide.weight = weight_.data();
-        wide.pos_weight = block.pos_weight == nullptr ? nullptr : pos_weight_.data();
-        wide.upstream = block.upstream == nullptr ? nullptr : upstream_.data();
-        wide.loss = loss_.data();
-        wide.grad = block.grad == nullptr ? nullptr : grad_.data();
-        wide.grad_factor = factor;
-        wide.smoothing = block.smoothing;
-        kernel(wide, count_);
-        StridedSum sum;
-        for (std::size_t k = 0; k < losses_; ++k) {
-            sum.add(k, loss_[k]);
-            if (block.loss != nullptr)
+        const double sum = losses_ == 0 ? 0.0 : kernel(part(block, 0, factor), losses_);
+        if (count_ > losses_)
+            kernel(part(block, losses_, factor), count_ - losses_);
+        if (block.loss != nullptr)
+            for (std::size_t k = 0; k < losses_; ++k)
                 block.loss[index_[k]] = static_cast<T>(loss_[k]);
-        }
-        for (std::size_t k = 0; block.grad != nullptr && k < count_; ++k)
-            block.grad[index_[k]] = static_cast<T>(grad_[k]);
-        return sum.total();
+        if (block.grad != nullptr)
+            for (std::size_t k = 0; k < count_; ++k)
+                block.grad[index_[k]] = static_cast<T>(grad_[k]);
+        return sum;
     }
 
 private:
@@ -115,17 +108,46 @@ private:
                is_far(exact.pos_weight);
     }
 
-    void add(const BceBlock<T>& block, const ExactArguments& exact, std::size_t i) {
-        const auto value = [i](const double* wide, const T* narrow, double missing) {
-            return wide != nullptr ? wide[i] : narrow != nullptr ? static_cast<double>(narrow[i]) : missing;
-        };
-        index_[count_] = static_cast<std::uint32_t>(i);
-        logits_[count_] = static_cast<double>(block.logits[i]);
-        target_[count_] = value(exact.target, block.target, 0.0);
-        weight_[count_] = value(exact.weight, block.weight, 1.0);
-        pos_weight_[count_] = value(exact.pos_weight, block.pos_weight, 1.0);
-        upstream_[count_] = value(exact.upstream, block.upstream, 1.0);
-        ++count_;
+    template <class Test>
+    void list(std::size_t n, const Test& test) {
+        std::size_t count = count_;
+        for (std::size_t i = 0; i < n; ++i) {  // without a branch; the last may be written and not counted
+            index_[count] = static_cast<std::uint32_t>(i);
+            count += test(i);
+        }
+        count_ = count;
+    }
+
+    /// The listed elements of an argument, which may be missing: false.
+    bool copy(const double* wide, const T* narrow, const Buffer<double>& out) const {
+        if (narrow == nullptr)
+            return false;
+        if (wide != nullptr)
+            copy_listed(wide, out.data());
+        else
+            copy_listed(narrow, out.data());
+        return true;
+    }
+    template <class U>
+    void copy_listed(const U* in, double* out) const {
+        const std::uint32_t* index = index_.data();
+        for (std::size_t k = 0; k < count_; ++k)
+            out[k] = static_cast<double>(in[index[k]]);
+    }
+
+    /// The elements from `first` on as a block with the options of theirs.
+    BceBlock<double> part(const BceBlock<T>& block, std::size_t first, double factor) const {
+        BceBlock<double> wide{};
+        wide.logits = logits_.data() + first;
+        wide.target = target_.data() + first;
+        wide.weight = weighted_ ? weight_.data() + first : nullptr;
+        wide.pos_weight = block.pos_weight == nullptr ? nullptr : pos_weight_.data() + first;
+        wide.upstream = block.upstream == nullptr ? nullptr : upstream_.data() + first;
+        wide.loss = block.loss == nullptr ? nullptr : loss_.data() + first;
+        wide.grad = block.grad == nullptr ? nullptr : grad_.data() + first;
+        wide.grad_factor = factor;
+        wide.smoothing = block.smoothing;
+        return wide;
     }
 
     BufferSpace space_;
@@ -133,6 +155,7 @@ private:
     Buffer<double> logits_, target_, weight_, pos_weight_, upstream_, loss_, grad_;
     std::size_t count_ = 0;   ///< elements taken out: first those whose loss comes from here, then those whose
     std::size_t losses_ = 0;  ///< gradient alone does
+    bool weighted_ = false;
 };
 
 }  // namespace logitloss::detail
