@@ -8,6 +8,7 @@
 
 namespace logitloss {
 
+/// Options of accuracy and error_rate.
 struct AccuracyOptions {
     int axis = -1;                                    ///< class axis of the logits
     std::int64_t top_k = 1;                           ///< >= 1

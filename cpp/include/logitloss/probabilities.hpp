@@ -11,6 +11,7 @@
 
 namespace logitloss {
 
+/// Options of cross-entropy of class probabilities that a model gives.
 struct ProbabilityEntropyOptions {
     int axis = -1;                                    ///< class axis of the probabilities
     std::optional<double> eps;                        ///< in [0, 0.5): renormalise and clip; none: true values

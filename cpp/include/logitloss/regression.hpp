@@ -6,6 +6,7 @@
 
 namespace logitloss {
 
+/// Options of the regression losses.
 struct RegressionOptions {
     ArrayView weight;                       ///< w; broadcasts to the predictions
     Reduction reduction = Reduction::mean;  ///< not of the root mean squared error, which is a mean
