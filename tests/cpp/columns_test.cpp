@@ -123,8 +123,9 @@ TEST_P(ColumnKernels, TransposeRowsOfOneArray) {
                         for (std::size_t j = 0; j < classes; ++j) {
                             ASSERT_EQ(columns[j * lanes + r], rows[r][j]) << classes << ", row " << r;
                             ASSERT_EQ(places[r][j], rows[r][j]) << classes << ", row " << r;
-                            if (r == odd_row)
+                            if (r == odd_row) {
                                 ASSERT_EQ(written[r * classes + j], T(-7)) << classes << ", row " << r;
+                            }
                         }
                 }
     };
@@ -199,12 +200,13 @@ TEST_P(ColumnKernels, RowsDoNotTouchEachOther) {
             std::vector<double> sum(64), sum_of_part(16), exponent(64);
             std::vector<T> top(64), part(16 * classes);
             kernels<T>().column_states(wide.columns.data(), 64, wide.shape,
-                                       {nullptr, top.data(), sum.data(), exponent.data(), {}}, nullptr);
+                                       {nullptr, nullptr, top.data(), sum.data(), exponent.data(), {}}, nullptr);
             for (std::size_t first = 0; first < 64; first += 16) {
                 for (std::size_t j = 0; j < classes; ++j)
                     std::copy_n(wide.columns.data() + j * 64 + first, 16, part.data() + j * 16);
                 kernels<T>().column_states(part.data(), 16, {16, classes},
-                                           {nullptr, top.data(), sum_of_part.data(), exponent.data(), {}}, nullptr);
+                                           {nullptr, nullptr, top.data(), sum_of_part.data(), exponent.data(), {}},
+                                           nullptr);
                 Outcome alone, beside;
                 for (std::size_t r = 0; r < 16; ++r)
                     if (top[r] <= T(131072)) {

@@ -160,13 +160,14 @@ std::int64_t to_integer(Stored value) {
 void gather_integers(const Line& line, const char* data, std::size_t n, std::int64_t* out) {
     with_stored_type(line.dtype, [&](auto stored) {
         using Stored = decltype(stored);
-        if constexpr (std::is_integral_v<Stored>)
+        if constexpr (std::is_integral_v<Stored>) {
             if (contiguous<Stored>(line))
                 for (std::size_t i = 0; i < n; ++i)
                     out[i] = to_integer(read_bytes<Stored>(data + i * sizeof(Stored), false));
             else
                 for (std::size_t i = 0; i < n; ++i, data += line.stride)
                     out[i] = to_integer(read_bytes<Stored>(data, line.byteswapped));
+        }
     });
 }
 
