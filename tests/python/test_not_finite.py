@@ -484,3 +484,45 @@ def test_products_give_0_at_masked_classes_whatever_comes_from_above(classes, dt
         got = ll.log_softmax_vjp(log_y, dy)
         assert got[SPECIAL, column] == 0
         assert np.isfinite(got).all()
+
+
+# ------------------------------------------------------------------------------------- factors beyond the logits' dtype
+
+
+@pytest.mark.parametrize("classes", [3, 300, 5000])
+@pytest.mark.parametrize("targets", ["indices", "soft", "one-hot", "smoothed and weighted"])
+def test_factors_beyond_float32_of_gradients_that_are_not(classes, targets, rng):
+    # With such a factor the float32 factors are infinite, and infinity times a probability of 0 would be NaN.
+    logits = (rng.standard_normal((4, classes)) * 8).astype(np.float32)
+    logits[:, 1] = -INF
+    labels = np.array([0, 2, 0, 2])
+    target = labels if targets in ("indices", "smoothed and weighted") else np.eye(classes)[labels]
+    if targets == "soft":
+        target = 0.9 * target
+        target[:, [0, 2]] += 0.05
+    options = {}
+    if targets == "smoothed and weighted":
+        logits[:, 1] = 0.5
+        options = {"label_smoothing": 0.1, "class_weight": rng.random(classes) + 0.5}
+    factor = 1e39
+    _, want = ll.cross_entropy_value_and_grad(logits.astype(np.float64), target, reduction="sum", **options)
+    _, grad = ll.cross_entropy_value_and_grad(logits, target, reduction="sum", upstream=factor, **options)
+    want = want * factor
+    inside, beyond = np.abs(want) < 3.3e38, np.abs(want) > 3.5e38
+    assert inside.any()
+    # p - q of a smoothed target cancels, to the rounding of q.
+    rounding = 1e-6 * factor * 0.2 / classes if options else 1e-40
+    np.testing.assert_allclose(grad[inside], want[inside], rtol=1e-6, atol=rounding)
+    np.testing.assert_array_equal(grad[beyond], np.copysign(INF, want[beyond]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("classes", [3, 300])
+def test_an_infinite_upstream_gives_infinities_and_masked_classes_0(classes, dtype, rng):
+    logits = rng.standard_normal((2, classes)).astype(dtype)
+    logits[:, 1] = -INF
+    _, grad = ll.cross_entropy_value_and_grad(logits, [0, 2], reduction="sum", upstream=INF)
+    want = np.full((2, classes), INF)
+    want[:, 1] = 0
+    want[0, 0] = want[1, 2] = -INF
+    np.testing.assert_array_equal(grad, want)
