@@ -145,16 +145,13 @@ struct TermOptions {
     double classes = 1.0;      ///< C
     double z_loss = 0.0;       ///< c
     double grad_factor = 1.0;  ///< multiplies every gradient
-
-    /// Whether it is more than weights that an index's loss and gradient take.
-    bool weigh() const { return smoothing > 0.0 || z_loss != 0.0; }
 };
 
 /// Rows from their ends to their losses and what the second sweep takes, an array per quantity of most_lanes rows.
 /// Arrays of factors may be null: 1 for every row.
 template <class T>
 struct TermRows {
-    const ExcludedEnds<T>* ends;  ///< in: gap; also `gradient` for a gradient, and `all` if TermOptions::weigh
+    const ExcludedEnds<T>* ends;  ///< in: gap; also `gradient` for a gradient, and `all` with smoothing or z-loss
     const T* max;                 ///< in: the largest logit of all
     const double* gaps;           ///< in: sum_j q_j (max - x_j), q the coefficients of the linear term
     const double* other_mass;     ///< in: sum_j q_j without the class taken out

@@ -21,6 +21,9 @@ LOGITLOSS_INLINE Vec<double> times(Vec<double> a, Vec<double> b) {
     return select(equal(beside_zero, infinity), zero, a * b);
 }
 
+/// Whether it is more than weights that an index's loss and gradient take.
+LOGITLOSS_INLINE bool weighs(const TermOptions& options) { return options.smoothing > 0.0 || options.z_loss != 0.0; }
+
 /// Of one vector of rows, before the factors that multiply all of it:
 /// grad_j = mass p_j + linear q_j, and out_gradient at the class taken out.
 struct RowTerms {
@@ -46,8 +49,8 @@ struct IndexTerms {
         const bool weighted = rows.class_weight != nullptr;
         const Vec<double> w = weighted ? load(rows.class_weight + i) : splat(1.0);
         const Vec<double> kept = splat(1.0 - options.smoothing) * w;
-        RowTerms terms{weighted || options.weigh() ? times(kept, gap) : gap, kept, zero, zero};
-        if (rows.scale == nullptr && !options.weigh())
+        RowTerms terms{weighted || weighs(options) ? times(kept, gap) : gap, kept, zero, zero};
+        if (rows.scale == nullptr && !weighs(options))
             return terms;
         terms.out_gradient = splat(-1.0) * kept * load(rows.ends->complement + i);
         if (options.smoothing > 0.0)

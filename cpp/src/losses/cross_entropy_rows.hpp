@@ -61,7 +61,7 @@ public:
     const KernelTable& table() const { return table_; }
     TakenOut taken_out() const { return as_distribution_ ? TakenOut::largest : TakenOut::target; }
     EndParts end_parts() const {
-        if (as_distribution_ || terms_.weigh())
+        if (as_distribution_ || terms_.smoothing > 0.0 || terms_.z_loss != 0.0)
             return EndParts::all;
         return arrays_.grad.given() ? EndParts::gradient : EndParts::gap;
     }
