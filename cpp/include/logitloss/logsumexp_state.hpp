@@ -15,12 +15,12 @@ namespace logitloss {
 /// The sum is (sum + rest) 2^exponent. Of a row that holds +inf, NaN or values beyond 2^17 in magnitude it is
 /// exp(max + sum), and exponent is `beside_max`.
 struct LogSumExpState {
-    static constexpr double nothing = -1073741824.0;
-    static constexpr double beside_max = 1073741824.0;
+    static constexpr double nothing = -1073741824.0;    ///< exponent of a sum of no class
+    static constexpr double beside_max = 1073741824.0;  ///< exponent that says so
 
     double sum = 0.0;
-    double rest = 0.0;  ///< what rounding took from sum
-    double exponent = nothing;
+    double rest = 0.0;                                      ///< what rounding took from sum
+    double exponent = nothing;                              ///< integral
     double max = -std::numeric_limits<double>::infinity();  ///< the largest class
 };
 

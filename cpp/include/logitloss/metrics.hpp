@@ -26,11 +26,11 @@ struct AccuracyOptions {
 /// Throws axis_error, type_error and value_error as cross_entropy does.
 double accuracy(const ArrayView& logits, const ArrayView& target, const AccuracyOptions& options = {});
 
-/// The share of the other rows, counted and not taken from 1.
+/// The share of the other rows, counted and not taken from 1. Arguments and errors as for accuracy.
 double error_rate(const ArrayView& logits, const ArrayView& target, const AccuracyOptions& options = {});
 
 /// exp(loss), element by element, of losses in nats: float64 for float64 losses, float32 otherwise. `out` has the shape
-/// of `loss` and may be `loss` where the dtypes agree.
+/// of `loss` and may be `loss` where the dtypes agree. Throws type_error and value_error for outputs that do not fit.
 void perplexity(const ArrayView& loss, const MutableArrayView& out, int num_threads = 0);
 
 }  // namespace logitloss

@@ -37,10 +37,13 @@ void cross_entropy_from_probs(const ArrayView& probs, const ArrayView& target, c
 
 /// The loss and its gradient with respect to p:  -a_j / p_j  without `eps`. With it, through the renormalisation,
 ///     (sum of the a_i that are not clipped) / sum(p) - a_j / p_j,   the second term 0 where q_j is clipped.
+/// `grad` has the shape and dtype of `probs` and may be `probs`; `upstream` and errors as for
+/// cross_entropy_value_and_grad.
 void cross_entropy_from_probs_value_and_grad(const ArrayView& probs, const ArrayView& target, const ArrayView& upstream,
                                              const MutableArrayView& loss, const MutableArrayView& grad,
                                              const ProbabilityEntropyOptions& options = {});
 
+/// Options of binary cross-entropy of probabilities.
 struct ProbabilityBceOptions : BinaryOptions {
     std::optional<double> eps;  ///< in [0, 0.5): clip to [eps, 1-eps]; none: true values
 };
@@ -54,6 +57,8 @@ void binary_cross_entropy(const ArrayView& probs, const ArrayView& target, const
                           const ProbabilityBceOptions& options = {});
 
 /// The loss and its gradient with respect to p:  weight * [ (1-t) / (1-p) - t / p ],  0 where p is clipped.
+/// `grad` has the shape and dtype of `probs` and may be `probs`; `upstream` and errors as for
+/// bce_with_logits_value_and_grad.
 void binary_cross_entropy_value_and_grad(const ArrayView& probs, const ArrayView& target, const ArrayView& upstream,
                                          const MutableArrayView& loss, const MutableArrayView& grad,
                                          const ProbabilityBceOptions& options = {});

@@ -3,6 +3,7 @@
 
 namespace logitloss {
 
+/// What a loss function returns of the losses of the positions.
 enum class Reduction {
     none,  ///< one loss per position
     sum,   ///< their sum

@@ -23,7 +23,8 @@ struct RegressionOptions {
 void mean_squared_error(const ArrayView& pred, const ArrayView& target, const MutableArrayView& loss,
                         const RegressionOptions& options = {});
 
-/// The loss and its gradient with respect to the predictions; `grad` and `upstream` as for cross-entropy.
+/// The loss and its gradient with respect to the predictions. `grad` has the shape and dtype of `pred` and may be `pred`.
+/// `upstream` multiplies it: a number for a reduced loss, else an array that broadcasts to the loss. Errors as above.
 void mean_squared_error_value_and_grad(const ArrayView& pred, const ArrayView& target, const ArrayView& upstream,
                                        const MutableArrayView& loss, const MutableArrayView& grad,
                                        const RegressionOptions& options = {});
