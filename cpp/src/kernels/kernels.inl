@@ -1,7 +1,9 @@
 // Every kernel, in the order in which they build on each other. An isa/*.cpp file includes this below its vector
 // layer, inside its target region: nothing here may include a system header.
 
-#if defined(__clang__)
+#if defined(LOGITLOSS_UNROLL)
+// the instruction set has said how
+#elif defined(__clang__)
 #define LOGITLOSS_UNROLL _Pragma("unroll")
 #else
 #define LOGITLOSS_UNROLL _Pragma("GCC unroll 64")
