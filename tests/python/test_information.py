@@ -1,5 +1,7 @@
 """Information measures: worked numbers, exactness, signs, and everything that all functions promise."""
 
+import math
+
 import numpy as np
 import pytest
 import reference
@@ -371,3 +373,32 @@ def test_scipy_agrees(rng):
     p, q = (probabilities(rng, (20, 7), np.float64) for _ in range(2))
     np.testing.assert_allclose(ll.entropy(p, base=2), scipy_stats.entropy(p, base=2, axis=-1), rtol=1e-13)
     np.testing.assert_allclose(ll.kl_divergence(p, q), scipy_stats.entropy(p, q, axis=-1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("p", "q"),
+    [
+        ([0, 1], [1e20, 0.5]),  # a masked class beside a huge q
+        ([0, 0.25, 0.75], [1e12, 0.3, 0.7]),
+        ([0.25, 0.75], [3e11, 7e11]),  # q as counts
+        ([0.25, 0.75], [3e5, 7e5]),
+        ([0.5], [1e20]),
+        ([1e-17, 0], [0.5, 0.5]),  # a tiny p: truly negative
+        ([1e-12, 0], [0.5, 0.5]),
+    ],
+    ids=str,
+)
+def test_divergences_of_rows_of_other_sizes_keep_their_digits(p, q, dtype):
+    p, q = np.array(p, dtype), np.array(q, dtype)
+    terms = [0.0 if a == 0 else float(a) * math.log(float(a) / float(b)) for a, b in zip(p, q, strict=True)]
+    want, size = math.fsum(terms), math.fsum(map(abs, terms))
+    tolerance = (1e-14 if dtype is np.float64 else 1e-7) * size
+    assert abs(float(ll.kl_divergence(p, q)) - want) <= tolerance
+    side_by_side = ll.kl_divergence(np.tile(p, (40, 1)), np.tile(q, (40, 1)))
+    assert np.all(np.abs(side_by_side.astype(float) - want) <= tolerance)
+
+
+def test_divergences_of_infinite_masses():
+    assert ll.kl_divergence([0.5, 0.5], [np.inf, 0.5]) == -np.inf
+    assert ll.kl_divergence([np.inf, 0.5], [0.5, 0.5]) == np.inf

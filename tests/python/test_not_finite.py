@@ -526,3 +526,32 @@ def test_an_infinite_upstream_gives_infinities_and_masked_classes_0(classes, dty
     want[:, 1] = 0
     want[0, 0] = want[1, 2] = -INF
     np.testing.assert_array_equal(grad, want)
+
+
+@pytest.mark.parametrize("classes", [3, 200, 5000])
+@pytest.mark.parametrize("factor", [1e40, INF])
+def test_factors_beyond_float32_of_log_sum_exps(factor, classes):
+    logits = np.full((2, classes), -100, np.float32)
+    logits[:, 0] = 0
+    logits[:, 1] = -INF
+    _, grad = ll.logsumexp_value_and_grad(logits, axis=1, upstream=np.full(2, factor))
+    assert np.all(grad[:, 0] == INF)
+    assert np.all(grad[:, 1] == 0)
+    np.testing.assert_allclose(grad[:, 2:], factor * np.exp(-100.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("classes", [1, 2, 128, 129, 200, 4096, 4097])
+@pytest.mark.parametrize("form", ["index", "soft"])
+def test_where_only_the_target_is_finite_the_gradient_is_0(form, classes, dtype, rng):
+    # After many ordinary rows, whose exponentials lie in the buffers that these rows use.
+    logits = rng.standard_normal((160, classes)).astype(dtype)
+    logits[100:] = -INF
+    logits[100:, classes // 2] = 1
+    target = np.full(160, classes // 2)
+    if form == "soft":
+        target = np.eye(classes)[target]
+    loss, grad = ll.cross_entropy_value_and_grad(logits, target, reduction="none")
+    assert np.all(loss[100:] == 0)
+    assert np.all(grad[100:] == 0)
+    assert np.all(ll.softmax(logits, -1)[100:] == (np.arange(classes) == classes // 2))

@@ -93,23 +93,28 @@ void column_cross_entropy_of(const T* p, std::ptrdiff_t p_stride, const T* q, st
 }
 
 /// Note [divergence without cancellation]: sum_j p_j log(p_j / q_j) is a sum of terms of both signs, and where q is near
-/// p it is the square of what they are. So it is taken as
-///     sum_j h_j + (sum_j p_j - sum_j q_j),   h = p log(p/q) - p + q = p (f - log(1 + f)) >= 0,   f = (q - p) / p.
+/// p it is the square of what they are. So a term with q in [0.75 p, 1.5 p] is taken as
+///     p log(p/q) = h + (p - q),   h = p log(p/q) - p + q = p (f - log(1 + f)) >= 0,   f = (q - p) / p.
 /// No h is negative, and near f = 0 the logarithm's parts are f and what bends it away from f, so that nothing is
-/// subtracted. The second sum, of differences that are exact where q is within a factor of two of p, keeps what its
-/// additions round away: it is 0 where the rows sum alike, and there the divergence is a sum of terms that are never
-/// negative. Where they do not, the divergence may be negative in truth, and stays so. Only if both sums cancel to less
-/// than the rounding of the larger, there is no telling the sign: that comes out 0 (divergence_of_sums).
-///
-/// p log(p/q) - p + q for positive p and q >= 0 that came from double
-LOGITLOSS_INLINE Vec<double> wide_divergence(Vec<double> p, Vec<double> q, double) {
-    const Vec<double> largest = splat(__DBL_MAX__);
-    const Vec<double> near = p * (splat(0.0) - log_of_parts(splat(0.0), (q - p) / p).low);
-    const Vec<double> far = neg_fma(p, log_everywhere(min(largest, q / p)), q - p);
-    return select(less(q, splat(0.75) * p) | less(splat(1.5) * p, q), far, near);
+/// subtracted. The differences are exact, and their sum keeps what its additions round away: it is 0 where the rows sum
+/// alike, and there the divergence is a sum of terms that are never negative. Terms that are not near go to that sum as
+/// they are: their own h is more than a tenth of them, so that rounding them decides no sign, and a q that outweighs
+/// everything else leaves nothing behind. Where rows do not sum alike, the divergence may be negative in truth, and stays
+/// so. Only if both sums cancel to less than the rounding of the larger, there is no telling the sign: that comes out 0
+/// (divergence_of_sums).
+struct DivergenceParts {
+    Vec<double> h;    // for a q near p
+    Vec<double> far;  // p log(p/q)
+};
+
+/// For positive p that came from double,
+LOGITLOSS_INLINE DivergenceParts divergence_parts(Vec<double> p, Vec<double> q, double) {
+    const Vec<double> zero = splat(0.0);
+    const Vec<double> near = zero - log_of_parts(zero, (q - p) / p).low;
+    return {p * near, p * (zero - log_everywhere(q / p))};
 }
 /// or from float, whose quotients and reciprocals are in range.
-LOGITLOSS_INLINE Vec<double> wide_divergence(Vec<double> p, Vec<double> q, float) {
+LOGITLOSS_INLINE DivergenceParts divergence_parts(Vec<double> p, Vec<double> q, float) {
     const Vec<double> zero = splat(0.0);
     const Vec<double> infinity = splat(__builtin_inf());
     const Vec<double> reciprocal = splat(1.0) / p;
@@ -119,8 +124,9 @@ LOGITLOSS_INLINE Vec<double> wide_divergence(Vec<double> p, Vec<double> q, float
     const Vec<double> rest = fma(quotient, scaled.factor, splat(-1.0));
     const LogParts<double> log =
         WideLogOfParts<float>{}(scaled.exponent, select(equal(scaled.exponent, zero), f, rest));
-    const Vec<double> h = p * ((f - log.high) - log.low);
-    return select(less(zero, q), select(less(q, infinity), h, q), select(equal(q, zero), infinity, q));
+    const Vec<double> far = p * (zero - log.sum());
+    const Vec<double> at_ends = select(equal(q, zero), infinity, zero - q);
+    return {p * ((f - log.high) - log.low), select(less(zero, q), select(less(q, infinity), far, at_ends), at_ends)};
 }
 
 template <class T, class Reader>
@@ -130,12 +136,17 @@ struct DivergenceTerms {
     LOGITLOSS_INLINE void operator()(std::size_t group, std::size_t lane, Wide& terms, Wide& differences) const {
         const Wide p = first.at(group, lane);
         const Wide q = second.at(group, lane);
-        differences = {p.lower - q.lower, p.upper - q.upper};
-        terms = {term(p.lower, q.lower), term(p.upper, q.upper)};
+        split(p.lower, q.lower, terms.lower, differences.lower);
+        split(p.upper, q.upper, terms.upper, differences.upper);
     }
-    static LOGITLOSS_INLINE Vec<double> term(Vec<double> p, Vec<double> q) {
+    static LOGITLOSS_INLINE void split(Vec<double> p, Vec<double> q, Vec<double>& term, Vec<double>& difference) {
         const Vec<double> zero = splat(0.0);
-        return unless_negative(p, q, select(equal(p, zero), q, wide_divergence(p, q, T(0))));
+        const auto nothing = equal(p, zero);
+        const auto far = less(q, splat(0.75) * p) | less(splat(1.5) * p, q) | nothing;
+        const DivergenceParts parts = divergence_parts(p, q, T(0));
+        const Vec<double> nan_or_zero = select(equal(q, q), zero, q);
+        term = select(far, zero, parts.h);
+        difference = unless_negative(p, q, select(far, select(nothing, nan_or_zero, parts.far), p - q));
     }
 };
 

@@ -236,7 +236,7 @@ struct SumPair {
 template <class T>
 struct Kernels {
     /// Sum of exponentials of a block, and its maximum; the class `excluded` counts in neither. With `exponentials`
-    /// (padded_length(n) numbers), those of a normal block are kept there, 0 for the class excluded. `written_next`, if not
+    /// (padded_length(n) numbers), those of a normal block are kept there, 0 for the class excluded and all of a deep block. `written_next`, if not
     /// null: where n other numbers will be written soon, which is fetched meanwhile.
     void (*block_state)(const T* x, std::size_t n, std::size_t excluded, BlockState* state, T* exponentials,
                         const T* written_next);

@@ -118,6 +118,9 @@ void block_state(const T* x, std::size_t n, std::size_t excluded, BlockState* st
     if (!(top >= -Constants<T>::exponent_limit && top <= Constants<T>::exponent_limit)) {
         const bool deep = top < -Constants<T>::exponent_limit && !holds_nan<T>(row, n);
         state->kind = deep ? BlockKind::deep : BlockKind::slow;
+        if (deep && exponentials != nullptr)
+            for (std::size_t i = 0; i < group_count<T>(n) * group_size<T>; i += Vec<T>::lanes)
+                store(exponentials + i, splat(T(0)));
         return;
     }
     const T shift = exponent_of(top);

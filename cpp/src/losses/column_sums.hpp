@@ -19,7 +19,7 @@ void find_careful_rows(const Tile& tile, bool excluding, const T* top_of_others,
     sums.any_careful = false;
     for (std::size_t r = 0; r < tile.lanes; ++r) {
         const double top = static_cast<double>(top_of_others[r]);
-        const double logit = static_cast<double>(sums.excluding.logit[r]);
+        const double logit = excluding ? static_cast<double>(sums.excluding.logit[r]) : 0.0;
         if (!excluding)
             sums.careful[r] = !(std::fabs(top) <= limit);
         else if (sums.target[r] < T(0) || !(std::fabs(logit) <= limit))

@@ -220,7 +220,6 @@ private:
     void write_gradient(const RowPlace& place, const Write& row, std::size_t first, std::size_t n,
                         const T* exponentials, T* out, Scratch<T>& scratch) const {
         const double linear = linear_ ? row.linear : 0.0;
-        // Factors that T does not hold, of a gradient that it may: in float64, as a careful row.
         const bool beyond = !std::isfinite(static_cast<T>(row.scale)) || !std::isfinite(static_cast<T>(linear));
         const bool again = row.careful || beyond || exponentials == nullptr;
         const T* x = again ? logits(place, first, n, scratch) : nullptr;
@@ -228,9 +227,8 @@ private:
         Patch<T> patch;
         if (row.out_class != no_index && row.out_class >= first && row.out_class < first + n)
             patch = {row.out_class - first, static_cast<T>(row.out_value)};
-        constexpr double ln2 = 0x1.62e42fefa39efp-1;
         if (row.careful || beyond)
-            kernels().careful_write(x, n, row.careful ? row.base : row.base * ln2, row.scale, linear, q, patch, out);
+            kernels().careful_write(x, n, reference_of(row), row.scale, linear, q, patch, out);
         else
             kernels().scaled_exponentials(x, exponentials, n,
                                           {static_cast<T>(row.base), static_cast<T>(row.scale), static_cast<T>(linear)},

@@ -37,7 +37,7 @@ double nats_per_unit(const InformationOptions& options) { return options.base ? 
 double divergence_of_sums(double terms, double difference) {
     constexpr double rounding = 0x1p-47;
     const double sum = terms + difference;
-    return sum < 0.0 && sum >= -rounding * (terms - difference) ? 0.0 : sum;
+    return sum < 0.0 && std::isfinite(sum) && sum >= -rounding * (terms - difference) ? 0.0 : sum;
 }
 
 // ------------------------------------------------------------------------------------------------------------- rows

@@ -156,7 +156,8 @@ public:
 
     void write(const RowPlace& place, const Write& row, std::size_t first, std::size_t n, const T* exponentials,
                Scratch<T>& scratch) const {
-        const bool again = exponentials == nullptr || row.careful;
+        const bool beyond = written_ == Written::softmax && !std::isfinite(static_cast<T>(row.scale));
+        const bool again = exponentials == nullptr || row.careful || beyond;
         const T* x = again ? logits(place, first, n, scratch) : nullptr;
         T* out = out_.place(place, first, scratch.out);
         const Kernels<T>& k = kernels();
@@ -165,12 +166,12 @@ public:
             std::fill(out, out + n, static_cast<T>(quiet_nan));
         else if (written_ == Written::log_softmax)
             write_log_softmax(x, n, row, out);
-        else if (row.careful)
-            k.careful_write(x, n, row.base, row.scale, 0.0, nullptr, row.single, out);
+        else if (row.careful || beyond)
+            k.careful_write(x, n, reference_of(row), row.scale, 0.0, nullptr, row.single, out);
         else
             k.scaled_exponentials(x, exponentials, n, {static_cast<T>(row.base), static_cast<T>(row.scale), T(0)},
                                   nullptr, row.single, mode_, out);
-        if (written_ == Written::softmax && !std::isfinite(static_cast<T>(row.scale)))
+        if (beyond)
             k.canonical_nan(out, n);
         out_.store(place, first, n, out);
     }

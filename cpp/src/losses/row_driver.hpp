@@ -210,7 +210,7 @@ private:
         else
             sum_columns_excluding(kernels(), tile, taken_out == TakenOut::largest, problem_.end_parts(), x, own,
                                   plan_.classes, sums, next, exponentials);
-        if (own != nullptr && problem_.reads_columns_again())
+        if (own != nullptr && taken_out != TakenOut::none && problem_.reads_columns_again())
             TakenOutOfColumns<T>(tile, sums.target, own).put_back(sums.excluding.logit);
         if (problem_.linear()) {
             sums.coefficients = problem_.column_coefficients(tile, sums, scratch);
@@ -232,7 +232,9 @@ private:
                 continue;
             }
             const bool alone = sums.any_careful && sums.careful[r];
-            const Write write = alone ? end_alone(place, sums.loss[r], scratch) : problem_.write_of(sums, r);
+            const Write write = alone               ? end_alone(place, sums.loss[r], scratch)
+                                : problem_.writes() ? problem_.write_of(sums, r)
+                                                    : Write{};
             write_row(place, write, nullptr, scratch);
         }
     }
@@ -458,6 +460,8 @@ private:
         if (row.careful)
             set_careful_end(careful_row(place, row, scratch), row.max, one);
         problem_.end_rows(tile, one);
+        if (!problem_.writes())
+            return Write{};
         Write write = problem_.write_of(one, 0);
         write.careful = row.careful;
         write.out_class = row.out_class;

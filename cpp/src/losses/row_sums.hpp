@@ -102,6 +102,14 @@ struct RowEnd {
     double complement = 0.0;   ///< 1 - probability, to relative accuracy
 };
 
+/// What careful_write takes the exponentials against, of a row that is written with it: a careful one, or one whose
+/// factors T does not hold though it may hold their products with exponentials.
+template <class Write>
+double reference_of(const Write& row) {
+    constexpr double ln2 = 0x1.62e42fefa39efp-1;
+    return row.careful ? row.base : row.base * ln2;
+}
+
 /// Merges states exactly: powers of two scale without rounding, so only the order of the additions could matter, and
 /// that is the order of the blocks.
 class StateMerger {

@@ -17,7 +17,7 @@ namespace logitloss::detail {
 /// Where the operands of one row start.
 struct RowPlace {
     std::size_t row = 0;
-    std::size_t target = no_index;  ///< class taken out, for TakenOut::target; set by the problem's `reads`
+    std::size_t target = no_index;  ///< the row's label, or no_index
     std::array<std::ptrdiff_t, 8> offset{};
 };
 
