@@ -144,3 +144,21 @@ def test_a_trailing_target_leaves_the_other_terms_their_digits(mask, dtype):
     rtol = 1e-6 if dtype == np.float32 else 1e-14
     np.testing.assert_allclose(grad, [p * (1 + 0.2 * level) - [0, 0, 1]], rtol=rtol)
     np.testing.assert_allclose(loss, level - float(logits[0, 2]) + 0.1 * level**2, rtol=rtol)
+
+
+@pytest.mark.parametrize("classes", [2, 10, 300])
+def test_the_gradient_of_softmax_cross_entropy_is_p_minus_y(classes, rng):
+    logits = rng.standard_normal((20, classes))
+    target = rng.integers(0, classes, 20)
+    _, grad = ll.cross_entropy_value_and_grad(logits, target, reduction="none")
+    np.testing.assert_allclose(grad, ll.softmax(logits, -1) - np.eye(classes)[target], rtol=0, atol=4e-16)
+
+
+def test_the_gradient_of_binary_cross_entropy_is_that_of_two_classes(rng):
+    logit = rng.standard_normal(50) * 4
+    label = rng.integers(0, 2, 50)
+    _, binary = ll.bce_with_logits_value_and_grad(logit, label, reduction="none")
+    pair = np.stack([np.zeros(50), logit], axis=-1)
+    _, grad = ll.cross_entropy_value_and_grad(pair, label, reduction="none")
+    np.testing.assert_allclose(binary, grad[:, 1], rtol=1e-14)
+    np.testing.assert_allclose(binary, -grad[:, 0], rtol=1e-14)
