@@ -87,7 +87,6 @@ struct RowSums {
     T out_logit = T(0);                ///< logit of the class taken out
     std::size_t out_class = no_index;  ///< its index
     double gaps = 0.0;                 ///< sum_j q_j (max - x_j)
-    double mass = 0.0;                 ///< sum_j q_j
     double other_mass = 0.0;           ///< the same without the class taken out
     double out_mass = 0.0;             ///< q of that class
 };
@@ -220,7 +219,6 @@ private:
         row.exponent = block.others.exponent;
         row.gaps = block.gaps;
         row.other_mass = block.mass;
-        row.mass = block.mass + block.out_mass;
     }
 
     /// The class taken out of a block whose row takes out another one.
@@ -274,7 +272,6 @@ private:
         }
         row.gaps = gaps.total();
         row.other_mass = others.total();
-        row.mass = row.other_mass + (out_block == no_index ? 0.0 : blocks[out_block].out_mass);
     }
 
     const Kernels<T>& kernels_;
