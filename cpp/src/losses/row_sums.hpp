@@ -87,7 +87,7 @@ struct RowSums {
     T out_logit = T(0);                ///< logit of the class taken out
     std::size_t out_class = no_index;  ///< its index
     double gaps = 0.0;                 ///< sum_j q_j (max - x_j)
-    double other_mass = 0.0;           ///< the same without the class taken out
+    double other_mass = 0.0;           ///< sum_j q_j without the class taken out
     double out_mass = 0.0;             ///< q of that class
 };
 
