@@ -96,6 +96,17 @@ struct RowScale {
     T linear;
 };
 
+/// A row on its way to memory, from exponentials that block_state kept: out_j = scale e_j + linear, then the patch.
+template <class T>
+struct KeptRow {
+    const T* exponentials;
+    T scale;
+    T linear;  ///< -0.0 adds nothing, not even to -0.0
+    Patch<T> patch;
+    T* out;
+    bool fetch;  ///< the lines to be written, ahead of the stores: StoreMode::cached
+};
+
 /// Rows side by side, and how many numbers each has.
 struct TileShape {
     std::size_t lanes;  ///< a multiple of row_batch, at most most_lanes
@@ -236,10 +247,11 @@ struct SumPair {
 template <class T>
 struct Kernels {
     /// Sum of exponentials of a block, and its maximum; the class `excluded` counts in neither. With `exponentials`
-    /// (padded_length(n) numbers), those of a normal block are kept there, 0 for the class excluded and all of a deep block. `written_next`, if not
-    /// null: where n other numbers will be written soon, which is fetched meanwhile.
+    /// (padded_length(n) numbers), those of a normal block are kept there, 0 for the class excluded and all of a deep
+    /// block. `along`: another row of n classes to write meanwhile, or null; only with `exponentials`, of which its own
+    /// are no part.
     void (*block_state)(const T* x, std::size_t n, std::size_t excluded, BlockState* state, T* exponentials,
-                        const T* written_next);
+                        const KeptRow<T>* along);
     /// The largest element; NaNs do not count; -inf of nothing.
     T (*largest)(const T* x, std::size_t n);
     /// Index of the first element equal to `value`, or no_index.

@@ -59,15 +59,58 @@ bool holds_nan(const Reader& row, std::size_t n) {
     return any(equal(found, one));
 }
 
+/// Writes a KeptRow vector by vector, between the steps of another row's sweep: while its stores wait for memory there
+/// is arithmetic to do.
+template <class T>
+class KeptRowWriter {
+public:
+    LOGITLOSS_INLINE KeptRowWriter(const KeptRow<T>& row, std::size_t n)
+        : row_(row), groups_(row.out, n), scale_(splat(row.scale)), linear_(splat(row.linear)) {}
+
+    LOGITLOSS_INLINE void start(std::size_t group) {
+        to_ = groups_.at(group);
+        from_ = row_.exponentials + group * group_size<T>;
+        if (row_.fetch) {
+            const char* ahead = reinterpret_cast<const char*>(row_.out + group * group_size<T>) + ahead_bytes;
+            LOGITLOSS_UNROLL
+            for (std::size_t line = 0; line < 256; line += 64)
+                prefetch_store(ahead + line);
+        }
+    }
+    LOGITLOSS_INLINE void write(std::size_t lane) { store(to_ + lane, load(from_ + lane) * scale_ + linear_); }
+    LOGITLOSS_INLINE void finish() {
+        groups_.finish();
+        if (row_.patch.index != no_index)
+            row_.out[row_.patch.index] = row_.patch.value;
+    }
+
+private:
+    static constexpr std::size_t ahead_bytes = 4096;
+
+    const KeptRow<T>& row_;
+    GroupWriter<T> groups_;
+    Vec<T> scale_;
+    Vec<T> linear_;
+    T* to_ = nullptr;
+    const T* from_ = nullptr;
+};
+
+/// In the place of a KeptRowWriter where there is nothing to write.
+struct NothingToWrite {
+    LOGITLOSS_INLINE void start(std::size_t) {}
+    LOGITLOSS_INLINE void write(std::size_t) {}
+    LOGITLOSS_INLINE void finish() {}
+};
+
 /// Adds exp(x) / 2^shift of a group to the lanes, and asks for memory ahead: working block by block, bursts of cache
 /// misses alternate with arithmetic and the hardware's own prefetcher stalls.
-template <class T, class Reader, bool keep>
+template <class T, class Reader, class Writer, bool keep>
 struct AddExponentials {
     const Reader& row;
     const T* data;
     ExpShift<T> shift;
     T* kept;
-    const T* written_next;  // or null
+    Writer& along;
 
     static constexpr std::size_t near_bytes = block_size * sizeof(float);
     static constexpr std::size_t far_bytes = 3 * near_bytes;
@@ -80,18 +123,14 @@ struct AddExponentials {
             prefetch_far(here + far_bytes + line);
             prefetch_near(here + near_bytes + line);
         }
-        if (written_next != nullptr) {
-            const char* there = reinterpret_cast<const char*>(written_next + group * group_size<T>);
-            LOGITLOSS_UNROLL
-            for (std::size_t line = 0; line < 256; line += 64)
-                prefetch_store(there + line);
-        }
+        along.start(group);
         LOGITLOSS_UNROLL
         for (std::size_t i = 0; i < group_vectors<T>; ++i) {
             const ExpParts<T> e = exp_parts(load(x + i * Vec<T>::lanes), shift);
             lanes[i] = fma(e.mantissa, e.scale, lanes[i]);
             if constexpr (keep)
                 store(kept + group * group_size<T> + i * Vec<T>::lanes, e.mantissa * e.scale);
+            along.write(i * Vec<T>::lanes);
         }
     }
 };
@@ -106,10 +145,33 @@ LOGITLOSS_INLINE double exponent_of(double x) {
     return __builtin_fma(x, C::log2e, C::magic) - C::magic;
 }
 
+/// Sum of exp(x) / 2^shift over a block, keeping them unless `kept` is null, while `along` writes another row.
+template <class T, bool keep, class Writer>
+LOGITLOSS_INLINE double sum_exponentials(const ExcludingReader<T>& row, const T* x, std::size_t n, T shift, T* kept,
+                                         Writer&& along) {
+    using Step = AddExponentials<T, ExcludingReader<T>, std::remove_reference_t<Writer>, keep>;
+    const Step step{row, x, ExpShift<T>(shift), kept, along};
+    const double sum = sum_groups<T>(n, step);
+    along.finish();
+    return sum;
+}
+
+/// A KeptRow by itself.
+template <class T>
+__attribute__((noinline)) void write_kept(const KeptRow<T>& row, std::size_t n) {
+    KeptRowWriter<T> writer(row, n);
+    for (std::size_t group = 0; group < group_count<T>(n); ++group) {
+        writer.start(group);
+        for (std::size_t lane = 0; lane < group_size<T>; lane += Vec<T>::lanes)
+            writer.write(lane);
+    }
+    writer.finish();
+}
+
 /// KernelTable::block_state.
 template <class T>
 void block_state(const T* x, std::size_t n, std::size_t excluded, BlockState* state, T* exponentials,
-                 const T* written_next) {
+                 const KeptRow<T>* along) {
     const ExcludingReader<T> row(x, n, T(-__builtin_inf()), excluded);
     const T top = largest<T>(row, n);
     state->max = static_cast<double>(top);
@@ -121,18 +183,19 @@ void block_state(const T* x, std::size_t n, std::size_t excluded, BlockState* st
         if (deep && exponentials != nullptr)
             for (std::size_t i = 0; i < group_count<T>(n) * group_size<T>; i += Vec<T>::lanes)
                 store(exponentials + i, splat(T(0)));
+        if (along != nullptr)
+            write_kept<T>(*along, n);
         return;
     }
     const T shift = exponent_of(top);
     state->kind = BlockKind::normal;
     state->exponent = static_cast<double>(shift);
-    if (exponentials == nullptr) {
-        const AddExponentials<T, ExcludingReader<T>, false> step{row, x, ExpShift<T>(shift), nullptr, written_next};
-        state->sum = sum_groups<T>(n, step);
-    } else {
-        const AddExponentials<T, ExcludingReader<T>, true> step{row, x, ExpShift<T>(shift), exponentials, written_next};
-        state->sum = sum_groups<T>(n, step);
-    }
+    if (exponentials == nullptr)
+        state->sum = sum_exponentials<T, false>(row, x, n, shift, nullptr, NothingToWrite());
+    else if (along == nullptr)
+        state->sum = sum_exponentials<T, true>(row, x, n, shift, exponentials, NothingToWrite());
+    else
+        state->sum = sum_exponentials<T, true>(row, x, n, shift, exponentials, KeptRowWriter<T>(*along, n));
 }
 
 /// KernelTable::find.

@@ -122,12 +122,28 @@ void scaled_exponentials_in(const T* x, const T* e, std::size_t n, const RowScal
         scaled_exponentials_of<T, mode, LinearTerm::weighted>(x, e, n, row, q, patch, out);
 }
 
+/// Streamed from the first whole cache line on; what is before it goes through the caches.
+template <class T>
+void stream_row(const T* x, const T* e, std::size_t n, const RowScale<T>& row, const T* q, Patch<T> patch, T* out) {
+    const std::size_t past = reinterpret_cast<std::uintptr_t>(out) % 64 / sizeof(T);
+    const std::size_t head = past == 0 ? 0 : (n < 64 / sizeof(T) - past ? n : 64 / sizeof(T) - past);
+    const auto from = [head](const T* p) { return p == nullptr ? nullptr : p + head; };
+    if (head > 0) {
+        const bool here = patch.index < head;
+        const Patch<T> none{no_index, patch.value};
+        scaled_exponentials_in<T, StoreMode::in_place>(x, e, head, row, q, here ? patch : none, out);
+        if (patch.index != no_index)
+            patch.index = here ? no_index : patch.index - head;
+    }
+    scaled_exponentials_in<T, StoreMode::streaming>(from(x), from(e), n - head, row, from(q), patch, out + head);
+}
+
 /// KernelTable::scaled_exponentials.
 template <class T>
 void write_row(const T* x, const T* e, std::size_t n, const RowScale<T>& row, const T* q, Patch<T> patch,
                StoreMode mode, T* out) {
     if (mode == StoreMode::streaming)
-        scaled_exponentials_in<T, StoreMode::streaming>(x, e, n, row, q, patch, out);
+        stream_row(x, e, n, row, q, patch, out);
     else if (mode == StoreMode::cached)
         scaled_exponentials_in<T, StoreMode::cached>(x, e, n, row, q, patch, out);
     else

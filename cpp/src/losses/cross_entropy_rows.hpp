@@ -156,7 +156,20 @@ public:
         return write;
     }
 
-    const T* fetched_for(const RowPlace& place) const { return arrays_.grad.fetched_for(place, mode_); }
+    bool goes_along(const Write& row) const {
+        return !(linear_ && as_distribution_) && arrays_.grad.direct() && transform_.identity() &&
+               mode_ != StoreMode::streaming && !row.zero && !row.careful && std::isfinite(static_cast<T>(row.scale)) &&
+               std::isfinite(static_cast<T>(row.linear));
+    }
+    KeptRow<T> kept_row(const RowPlace& place, const Write& row, const T* exponentials) const {
+        const T linear = linear_ && row.linear != 0.0 ? static_cast<T>(row.linear) : T(-0.0);
+        return {exponentials,
+                static_cast<T>(row.scale),
+                linear,
+                patch_of(row, 0, call_.classes),
+                arrays_.grad.row(place),
+                mode_ == StoreMode::cached};
+    }
 
     void write(const RowPlace& place, const Write& row, std::size_t first, std::size_t n, const T* exponentials,
                Scratch<T>& scratch) const {
@@ -224,9 +237,7 @@ private:
         const bool again = row.careful || beyond || exponentials == nullptr;
         const T* x = again ? logits(place, first, n, scratch) : nullptr;
         const T* q = linear_ ? coefficients(place, first, n, scratch) : nullptr;
-        Patch<T> patch;
-        if (row.out_class != no_index && row.out_class >= first && row.out_class < first + n)
-            patch = {row.out_class - first, static_cast<T>(row.out_value)};
+        const Patch<T> patch = patch_of(row, first, n);
         if (row.careful || beyond)
             kernels().careful_write(x, n, reference_of(row), row.scale, linear, q, patch, out);
         else
@@ -237,6 +248,13 @@ private:
             transform_.pull_back(kernels(), arrays_.input.read(place, first, n, scratch.raw_logits), n, out);
         if (beyond)
             kernels().canonical_nan(out, n);
+    }
+
+    static Patch<T> patch_of(const Write& row, std::size_t first, std::size_t n) {
+        Patch<T> patch;
+        if (row.out_class != no_index && row.out_class >= first && row.out_class < first + n)
+            patch = {row.out_class - first, static_cast<T>(row.out_value)};
+        return patch;
     }
 
     // Rows side by side.

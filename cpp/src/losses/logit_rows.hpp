@@ -189,11 +189,8 @@ public:
     T* place(const RowPlace& place, std::size_t first, const Buffer<T>& buffer) const {
         return direct_ ? reinterpret_cast<T*>(data_ + place.offset[operand_]) + first : buffer.data();
     }
-    /// Where a row begins, if its lines should be in the cache before they are written; or null.
-    const T* fetched_for(const RowPlace& place, StoreMode mode) const {
-        return direct_ && mode == StoreMode::cached ? reinterpret_cast<const T*>(data_ + place.offset[operand_])
-                                                    : nullptr;
-    }
+    /// Where a row begins; of direct rows only.
+    T* row(const RowPlace& place) const { return reinterpret_cast<T*>(data_ + place.offset[operand_]); }
     void store(const RowPlace& place, std::size_t first, std::size_t n, const T* values) const {
         if (direct_)
             return;

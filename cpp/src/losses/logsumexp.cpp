@@ -152,7 +152,14 @@ public:
         return {false, sums.whole.exponent[r], scale, sums.max[r], static_cast<T>(scale), single, no_index};
     }
 
-    const T* fetched_for(const RowPlace& place) const { return out_.fetched_for(place, mode_); }
+    bool goes_along(const Write& row) const {
+        return written_ == Written::softmax && out_.direct() && mode_ != StoreMode::streaming && !row.careful &&
+               std::isfinite(static_cast<T>(row.scale));
+    }
+    KeptRow<T> kept_row(const RowPlace& place, const Write& row, const T* exponentials) const {
+        return {exponentials, static_cast<T>(row.scale), T(-0.0),
+                row.single,   out_.row(place),           mode_ == StoreMode::cached};
+    }
 
     void write(const RowPlace& place, const Write& row, std::size_t first, std::size_t n, const T* exponentials,
                Scratch<T>& scratch) const {

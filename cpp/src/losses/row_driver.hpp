@@ -83,9 +83,9 @@ struct RowPlan {
     bool tiled() const { return tile_rows > 0; }
     /// Whether rows of one block end together, a batch at a time.
     bool batched() const { return !tiled() && blocks == 1; }
-    /// Rows of a batch: as many as L2 holds twice, with their exponentials.
+    /// Rows of a batch: their exponentials, twice, take an eighth of L2 (measured: 64 KiB are better than 128).
     std::size_t batch_rows(std::size_t item_bytes) const {
-        constexpr std::size_t bytes = 131072;
+        constexpr std::size_t bytes = 65536;
         return std::min(most_lanes, std::max<std::size_t>(4, bytes / (classes * item_bytes)));
     }
     std::size_t chunks() const { return (rows + chunk_rows - 1) / chunk_rows; }
@@ -111,7 +111,9 @@ struct RowPlan {
 ///   Write write_of(const TileSums&, r)                     what `write` needs of a row
 ///   void write(const RowPlace&, const Write&, first, n, const T* exponentials, Scratch&)
 ///                                                          exponentials: as block_state kept them, or null
-///   const T* fetched_for(const RowPlace&)                  where a row goes, if that is worth fetching; or null
+///   bool goes_along(const Write&)                          whether a row of one block is no more than
+///   KeptRow<T> kept_row(const RowPlace&, const Write&, const T* exponentials)
+///                                                          written straight to its place
 /// Write has `careful`, and `out_class`, which is right for rows of less than 2^24 classes and set here for others.
 /// For tiles, whose rows are whole,
 ///   Columns<const T> columns(const Tile&, const TileSums&, Scratch&)
@@ -137,7 +139,8 @@ public:
         const std::size_t kept_rows = plan.tiled() ? plan.tile_rows : 2 * batch_rows_;
         scratch_.reserve(static_cast<std::size_t>(workers));
         for (int worker = 0; worker < workers; ++worker)
-            scratch_.emplace_back(plan.classes, plan.tile_rows, staged, kept_rows * kept_stride_);
+            scratch_.emplace_back(plan.classes, plan.tile_rows, staged,
+                                  kept_rows * kept_stride_ + (kept_stride_ == 0 ? 0 : 64 / sizeof(T)));
     }
 
     double run() {
@@ -287,11 +290,12 @@ private:
         problem_.read_rows(tile, sums);
         for (std::size_t r = 0; r < tile.count; ++r) {
             const RowPlace place = place_in(tile, r, sums);
+            KeptRow<T> along;
+            const bool goes_along = write_next(before, sums.reads(r) ? &along : nullptr, scratch);
             if (sums.reads(r))
-                read_row(place, r, kept(batch, r), next_written(before), sums, scratch);
+                read_row(place, r, kept(batch, r), goes_along ? &along : nullptr, sums, scratch);
             else
                 set_neutral(sums, r);
-            write_next(before, scratch);
         }
         write_rest(before, scratch);
         for (std::size_t r = tile.count; r < tile.lanes; ++r)
@@ -303,9 +307,9 @@ private:
     }
 
     /// Sums of a row of one block to lane r of a batch.
-    void read_row(const RowPlace& place, std::size_t r, T* exponentials, const T* written_next, TileSums<T>& sums,
+    void read_row(const RowPlace& place, std::size_t r, T* exponentials, const KeptRow<T>* along, TileSums<T>& sums,
                   Scratch<T>& scratch) const {
-        const RowBlock<T> block = sweep_block(place, 0, scratch, exponentials, written_next);
+        const RowBlock<T> block = sweep_block(place, 0, scratch, exponentials, along);
         constexpr double limit = 131072.0;
         const bool others_fit =
             block.others.kind == BlockKind::normal ||
@@ -361,30 +365,33 @@ private:
         }
     }
 
-    /// Where the next row of a batch that has ended goes; null if it need not be fetched.
-    const T* next_written(const Batch& batch) const {
-        const std::size_t r = batch.written;
-        return r < batch.tile.count ? problem_.fetched_for(batch.tile.place(r)) : nullptr;
-    }
-
     /// Where the exponentials of a batch's row are kept; null if they are not.
     T* kept(const Batch& batch, std::size_t r) const {
         return kept_stride_ == 0 ? nullptr : batch.exponentials + r * kept_stride_;
     }
 
-    /// The next row of a batch that has ended, if there is one.
-    void write_next(Batch& batch, Scratch<T>& scratch) {
+    /// Writes the next row of a batch that has ended, if there is one; or sets `along`, if that is not null, and returns
+    /// true: then block_state is to write it.
+    bool write_next(Batch& batch, KeptRow<T>* along, Scratch<T>& scratch) {
         const TileSums<T>& sums = batch.sums;
         while (batch.written < batch.tile.count) {
             const std::size_t r = batch.written++;
             if (!sums.reads(r) || (sums.any_careful && sums.careful[r]))
                 continue;
-            return write_row(place_in(batch.tile, r, sums), problem_.write_of(sums, r), kept(batch, r), scratch);
+            const RowPlace place = place_in(batch.tile, r, sums);
+            const Write write = problem_.write_of(sums, r);
+            if (along != nullptr && kept_stride_ != 0 && problem_.goes_along(write)) {
+                *along = problem_.kept_row(place, write, kept(batch, r));
+                return true;
+            }
+            write_row(place, write, kept(batch, r), scratch);
+            return false;
         }
+        return false;
     }
     void write_rest(Batch& batch, Scratch<T>& scratch) {
         while (batch.written < batch.tile.count)
-            write_next(batch, scratch);
+            write_next(batch, nullptr, scratch);
     }
 
     // ------------------------------------------------------------------------------------- rows of several blocks
@@ -489,12 +496,12 @@ private:
     std::size_t length(std::size_t block) const { return std::min(block_size, plan_.classes - block * block_size); }
 
     RowBlock<T> sweep_block(const RowPlace& place, std::size_t b, Scratch<T>& scratch, T* exponentials,
-                            const T* written_next) const {
+                            const KeptRow<T>* along) const {
         const std::size_t first = b * block_size;
         const std::size_t n = length(b);
         const T* x = problem_.logits(place, first, n, scratch);
         const bool here = place.target != no_index && place.target >= first && place.target < first + n;
-        RowBlock<T> block = reducer_.reduce(x, n, here ? place.target - first : no_index, exponentials, written_next);
+        RowBlock<T> block = reducer_.reduce(x, n, here ? place.target - first : no_index, exponentials, along);
         if (problem_.linear())
             reducer_.add_linear(x, problem_.coefficients(place, first, n, scratch), n, block);
         return block;

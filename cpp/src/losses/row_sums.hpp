@@ -148,13 +148,13 @@ public:
     RowReducer(const Kernels<T>& kernels, TakenOut taken_out) : kernels_(kernels), taken_out_(taken_out) {}
 
     /// `x`: the block's n logits. `target`: index of the target within the block, or no_index. `exponentials`: where
-    /// to keep those of a normal block, or null. `written_next`: as block_state takes it.
-    RowBlock<T> reduce(const T* x, std::size_t n, std::size_t target, T* exponentials, const T* written_next) const {
+    /// to keep those of a normal block, or null. `along`: as block_state takes it.
+    RowBlock<T> reduce(const T* x, std::size_t n, std::size_t target, T* exponentials, const KeptRow<T>* along) const {
         RowBlock<T> block;
         block.out_index = target;
         if (taken_out_ == TakenOut::largest)
             block.out_index = kernels_.find(x, n, kernels_.largest(x, n));
-        kernels_.block_state(x, n, block.out_index, &block.others, exponentials, written_next);
+        kernels_.block_state(x, n, block.out_index, &block.others, exponentials, along);
         if (block.out_index != no_index)
             block.out_logit = static_cast<double>(x[block.out_index]);
         return block;

@@ -27,7 +27,7 @@ StoreMode choose_store_mode(bool in_place, std::size_t bytes, std::size_t alignm
     static const std::size_t threshold = streaming_threshold();
     if (in_place)
         return StoreMode::in_place;
-    return alignment % 64 == 0 && bytes >= threshold ? StoreMode::streaming : StoreMode::cached;
+    return alignment % 4 == 0 && bytes >= threshold ? StoreMode::streaming : StoreMode::cached;
 }
 
 }  // namespace logitloss::detail
