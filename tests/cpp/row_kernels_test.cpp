@@ -300,7 +300,7 @@ TEST_P(RowKernels, CarefulWrites) {
             for (std::size_t n : {1u, 7u, 64u, 65u, 100u}) {
                 std::vector<T> row(n);
                 kind.fill(random, row);
-                const std::vector<T> q = mixed_weights<T>(random, n);
+                const std::vector<double> q = mixed_weights<double>(random, n);
                 const double reference = scalar<T>().careful_max(row.data(), n, no_index);
                 for (double linear : {0.0, 0.5})
                     this->expect_scalar_bits<T>(kind.name, [&](const Kernels<T>& k) {

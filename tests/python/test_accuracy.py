@@ -5,6 +5,9 @@ hundredth of the tolerance; spot rows are compared with 50 digits. Where longdou
 vectorised float64 comparisons are skipped and the spot rows remain.
 """
 
+import itertools
+
+import ml_dtypes
 import numpy as np
 import pytest
 import reference
@@ -187,6 +190,67 @@ def test_smoothing_with_class_weights_of_every_lead(weights, classes, order, dty
         loss, grad = ll.cross_entropy_value_and_grad(np.asarray(logits, order=order), labels, **options, **more)
         assert_within(loss, want.loss, LOSS_TOLERANCE[np.dtype(dtype)])
         assert_within(grad, want.grad, GRADIENT_TOLERANCE[np.dtype(dtype)], want.grad_magnitude, floor(dtype))
+
+
+def rows_far_from_1(form, rng, rows, classes):
+    """Targets and options whose coefficients leave float32, and sample weights that bring the losses back."""
+    labels = rng.integers(0, classes, rows)
+    one_hot = (np.arange(classes) == labels[:, None]).astype(float)
+    row_size = 10 ** rng.choice([-60.0, -40.0, 0.0, 60.0], (rows, 1))
+    options = {}
+    if form.startswith("weighted"):
+        options = {"class_weight": 10 ** rng.uniform(-60, 60, classes), "label_smoothing": 0.1}
+        options["class_weight"][rng.integers(classes)] = 0.0
+    target = row_size * rng.choice([0.0, 1e-90, 1.0, 0.3], (rows, classes)) * rng.random((rows, classes))
+    if form == "one-hot":
+        target = row_size * one_hot
+    smoothing = options.get("label_smoothing", 0.0)
+    shares = one_hot if form.endswith("indices") else target
+    coefficients = options.get("class_weight", np.ones(classes)) * ((1 - smoothing) * shares + smoothing / classes)
+    options["sample_weight"] = 1 / np.maximum(coefficients.max(axis=1), 1e-150)
+    return labels if form.endswith("indices") else target, options | {"reduction": "none"}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, *HALVES], ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("classes", [2, 10, 300, 5000])
+@pytest.mark.parametrize("form", ["weighted indices", "one-hot", "probabilities", "weighted probabilities"])
+def test_float64_class_weights_and_probabilities_may_leave_float32(form, classes, order, dtype, rng):
+    logits = rng.uniform(-30, 30, (40, classes)).astype(dtype)
+    target, options = rows_far_from_1(form, rng, 40, classes)
+    if not form.startswith("weighted"):
+        logits[::7, 0] = -np.inf
+        target[::7, 0] = 0.0
+    options |= {"scale": 0.5} if form == "one-hot" else {}
+    want = reference.cross_entropy(logits.astype(np.float32), target, arithmetic=EXTENDED, **options)
+    loss, grad = ll.cross_entropy_value_and_grad(np.asarray(logits, order=order), target, **options)
+    assert np.sum(want.loss > 1e-5) > 8
+    assert_within(loss, want.loss, LOSS_TOLERANCE[np.dtype(np.float32)], want.loss_magnitude)
+    tolerance = GRADIENT_TOLERANCE[np.dtype(np.float32)] if dtype is np.float32 else float(ml_dtypes.finfo(dtype).eps)
+    smallest = float(ml_dtypes.finfo(dtype).tiny)
+    assert_within(grad, want.grad, tolerance, want.grad_magnitude, smallest)
+    assert_same_bits(ll.cross_entropy(np.asarray(logits, order=order), target, **options), loss)
+
+
+def test_coefficients_in_float64_are_only_those_of_their_rows(rng):
+    """What a row far from 1 needs changes no bit of the rows beside it, nor what a mean with such weights is."""
+    for classes in (10, 300, 5000):
+        logits = rng.standard_normal((30, classes)).astype(np.float32)
+        target = rng.dirichlet(np.ones(classes), 30)
+        target += 1e-12
+        near = ll.cross_entropy_value_and_grad(logits, target, reduction="none")
+        target[[3, 17]] *= 1e-50
+        far = ll.cross_entropy_value_and_grad(logits, target, reduction="none", upstream=1.0)
+        beside = np.delete(np.arange(30), [3, 17])
+        for got, want in zip(far, near, strict=True):
+            assert_same_bits(got[beside], want[beside])
+        weight, labels = rng.uniform(0.5, 2, classes), rng.integers(0, classes, 30)
+        for size, smoothing in itertools.product((1e-70, 1e70), (0.0, 0.1)):
+            want = ll.cross_entropy_value_and_grad(logits, labels, class_weight=weight, label_smoothing=smoothing)
+            scaled = {"class_weight": weight * size, "label_smoothing": smoothing}
+            got = ll.cross_entropy_value_and_grad(logits, labels, **scaled)
+            np.testing.assert_allclose(got[0], want[0], rtol=4e-7)
+            np.testing.assert_allclose(got[1], want[1], rtol=1e-5, atol=1e-9)
 
 
 def test_float64_cross_entropy_of_extreme_leads(rng):

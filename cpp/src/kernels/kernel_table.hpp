@@ -394,7 +394,7 @@ struct Kernels {
     /// sum_j exp(x_j - reference) but `excluded`.
     double (*careful_sum)(const T* x, std::size_t n, std::size_t excluded, double reference);
     /// out_j = scale exp(x_j - reference) + linear q_j, then the patch.
-    void (*careful_write)(const T* x, std::size_t n, double reference, double scale, double linear, const T* q,
+    void (*careful_write)(const T* x, std::size_t n, double reference, double scale, double linear, const double* q,
                           Patch<T> patch, T* out);
 
     // The elementary functions over their whole domains, element by element. out may be x.

@@ -39,13 +39,13 @@ double careful_sum(const T* x, std::size_t n, std::size_t excluded, double refer
 /// KernelTable::careful_write: out_j = scale exp(x_j - reference) + linear q_j, then the patch. A class at -inf has
 /// exponential 0 whatever the reference is, and a term of 0 stays 0 under an infinite factor.
 template <class T>
-void careful_write(const T* x, std::size_t n, double reference, double scale, double linear, const T* q, Patch<T> patch,
-                   T* out) {
+void careful_write(const T* x, std::size_t n, double reference, double scale, double linear, const double* q,
+                   Patch<T> patch, T* out) {
     for (std::size_t i = 0; i < n; ++i) {
         const double value = static_cast<double>(x[i]);
         const double e = value == -__builtin_inf() ? 0.0 : scalar_function<exp_everywhere<double>>(value - reference);
         double result = e == 0.0 ? 0.0 : e * scale;  // also under an infinite factor
-        const double coefficient = q != nullptr ? static_cast<double>(q[i]) : 1.0;
+        const double coefficient = q != nullptr ? q[i] : 1.0;
         if (linear != 0.0 && coefficient != 0.0)
             result += linear * coefficient;
         out[i] = static_cast<T>(result);

@@ -2,7 +2,11 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "losses/counted_rows.hpp"
@@ -10,6 +14,51 @@
 #include "losses/logit_rows.hpp"
 
 namespace logitloss::detail {
+
+/// Which class probabilities make coefficients that float32 holds, with room for sums of their products with gaps.
+///
+/// Note [coefficients in float64]: class weights and class probabilities may be float64 beside narrower logits, and
+/// beyond the range of float32, in which blocks are computed, though the loss and what comes of the gradient are not. A
+/// block with such a coefficient takes its linear sums and its gradient in float64, from the coefficients as they were
+/// given. It follows from the coefficients of the block alone, and all others keep the kernels and the bits they have.
+class CoefficientRange {
+public:
+    /// Makes room for a class weight.
+    void take(double weight) {
+        const double size = std::fabs(weight);
+        if (!(size > 0.0) || size == INFINITY)
+            return;
+        least_weight_ = std::min(least_weight_, size);
+        most_weight_ = std::max(most_weight_, size);
+    }
+    /// Whether the class weights alone are too far from 1.
+    bool nothing_fits() const { return least_weight_ < 0x1p-60 || most_weight_ > 0x1p60; }
+    /// Whether it holds n class probabilities.
+    bool holds(const double* t, std::size_t n) const {
+        const std::uint64_t small = bits_of(0x1p-126 / least_weight_);
+        const std::uint64_t large = bits_of(0x1p100 / most_weight_);
+        const std::uint64_t infinity = bits_of(INFINITY);
+        std::uint64_t outside =
+            0;  // in its uppermost bit, where a difference says what is less: compilers vectorize it
+        for (std::size_t j = 0; j < n; ++j) {
+            const std::uint64_t size = bits_of(std::fabs(t[j]));
+            const std::uint64_t too_small = (size - small) & (0 - size);
+            const std::uint64_t too_large = (large - size) & (size - infinity);
+            outside |= too_small | too_large;
+        }
+        return outside >> 63 == 0;
+    }
+
+private:
+    static std::uint64_t bits_of(double x) {
+        std::uint64_t bits;
+        std::memcpy(&bits, &x, sizeof bits);
+        return bits;
+    }
+
+    double least_weight_ = 1.0;
+    double most_weight_ = 1.0;
+};
 
 /// Operand 0 of `rows` and of `classes` is the input.
 template <class T>
@@ -75,6 +124,10 @@ public:
                             call.class_weight.strides[0]};
             weights_ = call.class_weight.bytes();
         }
+        if (!call.indices)
+            exact_probabilities_ = RowInput<double>(call.target, rows, target_rows, classes, target_classes);
+        if (std::is_same<T, float>::value && (!call.indices || smoothing_ > 0.0))
+            find_range(!call.indices && call.target.view.dtype == DType::float64);
     }
     CrossEntropyArrays(const CrossEntropyArrays&) = delete;  // the arrays point to its positions
     CrossEntropyArrays& operator=(const CrossEntropyArrays&) = delete;
@@ -120,7 +173,51 @@ public:
             t[j] *= weight;
     }
 
+    /// Whether there may be coefficients that T is too narrow for.
+    bool may_be_far() const { return all_far_ || look_; }
+    /// Whether there are among n from `first` on.
+    bool is_far(const RowPlace& place, std::size_t first, std::size_t n) const {
+        if (all_far_ || !look_)
+            return all_far_;
+        double buffer[piece];
+        for (std::size_t i = 0; i < n; i += piece) {
+            const std::size_t count = std::min(piece, n - i);
+            if (!range_.holds(exact_probabilities_.read(place, first + i, count, Buffer<double>(buffer)), count))
+                return true;
+        }
+        return false;
+    }
+    /// `coefficients` in float64, of class indices too; n is at most `piece`.
+    void exact_coefficients(const RowPlace& place, std::size_t first, std::size_t n, double* q) const {
+        if (weights_ == nullptr)
+            std::fill(q, q + n, 1.0);
+        else
+            class_weights(first, n, q);
+        const double spread = smoothing_ / static_cast<double>(class_count_);
+        double buffer[piece];
+        const double* t =
+            exact_probabilities_.given() ? exact_probabilities_.read(place, first, n, Buffer<double>(buffer)) : nullptr;
+        for (std::size_t j = 0; j < n; ++j) {
+            const double given = t != nullptr ? t[j] : first + j == place.target ? 1.0 : 0.0;
+            q[j] *= (1.0 - smoothing_) * given + spread;
+        }
+    }
+
 private:
+    static constexpr std::size_t piece = 256;
+
+    void find_range(bool target_may_be_far) {
+        double buffer[piece];
+        for (std::size_t j = 0; class_weighted() && j < class_count_; j += piece) {
+            const std::size_t n = std::min(piece, class_count_ - j);
+            class_weights(j, n, buffer);
+            for (std::size_t i = 0; i < n; ++i)
+                range_.take(buffer[i]);
+        }
+        all_far_ = range_.nothing_fits();
+        look_ = target_may_be_far;
+    }
+
     void smooth(T* t, std::size_t n) const {
         const T keep = static_cast<T>(1.0 - smoothing_);
         const T spread = static_cast<T>(smoothing_ / static_cast<double>(class_count_));
@@ -133,6 +230,10 @@ private:
     double smoothing_;
     Line weight_line_;
     const char* weights_ = nullptr;
+    RowInput<double> exact_probabilities_;
+    CoefficientRange range_;
+    bool all_far_ = false;  // whatever the target is
+    bool look_ = false;     // whether a class probability may be too far from 1
 };
 
 }  // namespace logitloss::detail

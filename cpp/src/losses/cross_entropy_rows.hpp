@@ -16,6 +16,8 @@ namespace logitloss::detail {
 template <class T>
 class CrossEntropyRows {
 public:
+    using Coefficients = BlockCoefficients<T, CrossEntropyArrays<T>>;
+
     /// What the gradient sweep of a row takes.
     struct Write {
         bool zero = false;
@@ -100,17 +102,10 @@ public:
     }
 
     /// q_j = w_j ((1-e) t_j + e/C), t_j = [j=y] for weighted indices; all 1, of the smoothing term, for others.
-    const T* coefficients(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
-        if (!call_.indices)
-            return arrays_.coefficients(place, first, n, scratch.coefficients, scratch.weights);
-        if (!as_distribution_)
-            return nullptr;
-        T* q = arrays_.class_weights(first, n, scratch.weights.data());
-        for (std::size_t j = 0; j < n; ++j)
-            q[j] *= static_cast<T>(spread());
-        if (place.target >= first && place.target < first + n)
-            q[place.target - first] = target_coefficient(arrays_.class_weight(place.target));
-        return q;
+    Coefficients coefficients(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
+        if (as_distribution_ && arrays_.is_far(place, first, n))
+            return Coefficients(nullptr, &arrays_, place, first);
+        return Coefficients(near_coefficients(place, first, n, scratch), nullptr, place, first);
     }
 
     void end_rows(const Tile& tile, TileSums<T>& sums) const {
@@ -198,8 +193,10 @@ public:
     bool reads_columns_again() const { return linear_; }
     NextTile next(const Tile& tile) const { return arrays_.input.next(tile, call_.classes); }
 
-    /// `coefficients`, tile.lanes apart.
-    const T* column_coefficients(const Tile& tile, const TileSums<T>& sums, Scratch<T>& scratch) const {
+    /// `coefficients`, tile.lanes apart. Rows with some that T is too narrow for leave the tile.
+    const T* column_coefficients(const Tile& tile, TileSums<T>& sums, Scratch<T>& scratch) const {
+        if (as_distribution_ && arrays_.may_be_far())
+            find_far_rows(tile, sums);
         if (call_.indices)
             return as_distribution_ ? weight_columns(tile, sums, scratch) : nullptr;
         T* q = arrays_.probabilities.copy(kernels(), tile, call_.classes, scratch.coefficient_columns);
@@ -234,16 +231,16 @@ private:
                         const T* exponentials, T* out, Scratch<T>& scratch) const {
         const double linear = linear_ ? row.linear : 0.0;
         const bool beyond = !std::isfinite(static_cast<T>(row.scale)) || !std::isfinite(static_cast<T>(linear));
-        const bool again = row.careful || beyond || exponentials == nullptr;
-        const T* x = again ? logits(place, first, n, scratch) : nullptr;
-        const T* q = linear_ ? coefficients(place, first, n, scratch) : nullptr;
+        const Coefficients q = linear_ ? coefficients(place, first, n, scratch) : Coefficients{};
+        const bool carefully = row.careful || beyond || q.far != nullptr;
+        const T* x = carefully || exponentials == nullptr ? logits(place, first, n, scratch) : nullptr;
         const Patch<T> patch = patch_of(row, first, n);
-        if (row.careful || beyond)
-            kernels().careful_write(x, n, reference_of(row), row.scale, linear, q, patch, out);
+        if (carefully)
+            write_carefully(x, n, row, linear, q, patch, out);
         else
             kernels().scaled_exponentials(x, exponentials, n,
                                           {static_cast<T>(row.base), static_cast<T>(row.scale), static_cast<T>(linear)},
-                                          q, patch, mode_, out);
+                                          q.values, patch, mode_, out);
         if (!transform_.identity())
             transform_.pull_back(kernels(), arrays_.input.read(place, first, n, scratch.raw_logits), n, out);
         if (beyond)
@@ -257,7 +254,39 @@ private:
         return patch;
     }
 
+    /// In float64, piece by piece.
+    void write_carefully(const T* x, std::size_t n, const Write& row, double linear, const Coefficients& q,
+                         const Patch<T>& patch, T* out) const {
+        q.for_pieces(n, [&](std::size_t first, std::size_t count, const double* piece) {
+            Patch<T> here;
+            if (patch.index != no_index && patch.index >= first && patch.index < first + count)
+                here = {patch.index - first, patch.value};
+            kernels().careful_write(x + first, count, reference_of(row), row.scale, linear, piece, here, out + first);
+        });
+    }
+
+    const T* near_coefficients(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
+        if (!call_.indices)
+            return arrays_.coefficients(place, first, n, scratch.coefficients, scratch.weights);
+        if (!as_distribution_)
+            return nullptr;
+        T* q = arrays_.class_weights(first, n, scratch.weights.data());
+        for (std::size_t j = 0; j < n; ++j)
+            q[j] *= static_cast<T>(spread());
+        if (place.target >= first && place.target < first + n)
+            q[place.target - first] = target_coefficient(arrays_.class_weight(place.target));
+        return q;
+    }
+
     // Rows side by side.
+
+    void find_far_rows(const Tile& tile, TileSums<T>& sums) const {
+        if (!sums.any_careful)
+            std::fill(sums.careful, sums.careful + tile.lanes, false);
+        for (std::size_t r = 0; r < tile.count; ++r)
+            if (sums.reads(r) && arrays_.is_far(tile.place(r), 0, call_.classes))
+                sums.any_careful = sums.careful[r] = true;
+    }
 
     /// `coefficients` of weighted indices, side by side.
     const T* weight_columns(const Tile& tile, const TileSums<T>& sums, Scratch<T>& scratch) const {

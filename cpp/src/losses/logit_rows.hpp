@@ -91,6 +91,7 @@ public:
           side_by_side_(lines_.template side_by_side<T>(row_alignment(data_, rows, row_operand),
                                                         rows.inner_stride(row_operand))) {}
 
+    bool given() const { return data_ != nullptr; }
     bool direct() const { return direct_; }
     const T* read(const RowPlace& place, std::size_t first, std::size_t n, const Buffer<T>& buffer) const {
         char* row = data_ + place.offset[operand_];

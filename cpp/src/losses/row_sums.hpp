@@ -5,6 +5,7 @@
 // come out `careful`, and their ends are made here in float64.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstring>
@@ -12,6 +13,7 @@
 
 #include "kernels/kernel_table.hpp"
 #include "layout/staging.hpp"
+#include "losses/tile.hpp"
 
 namespace logitloss::detail {
 
@@ -75,6 +77,38 @@ struct RowBlock {
     double reference = 0.0;            ///< the block's largest logit, or 0 if that is not finite
     double mass = 0.0;                 ///< sum_j q_j without the class taken out
     double out_mass = 0.0;             ///< q of that class
+};
+
+/// Coefficients of a block's linear term: numbers of type T or, where T is too narrow for them, read piece by piece in
+/// float64 (Note [coefficients in float64]).
+template <class T, class Reader>
+struct BlockCoefficients {
+    static constexpr std::size_t piece = 256;
+
+    const T* values = nullptr;    ///< null: all 1, unless `far` has them
+    const Reader* far = nullptr;  ///< null unless T is too narrow
+    const RowPlace* place = nullptr;
+    std::size_t first = 0;  ///< number of the block's first class
+
+    BlockCoefficients() = default;
+    BlockCoefficients(const T* near_values, const Reader* far_values, const RowPlace& row, std::size_t first_class)
+        : values(near_values), far(far_values), place(&row), first(first_class) {}
+
+    /// Calls fn(i, count, q) for pieces of a block of n: coefficients i to i + count in float64.
+    template <class Fn>
+    void for_pieces(std::size_t n, Fn&& fn) const {
+        double q[piece];
+        for (std::size_t i = 0; i < n; i += piece) {
+            const std::size_t count = std::min(piece, n - i);
+            if (far != nullptr)
+                far->exact_coefficients(*place, first + i, count, q);
+            else if (values != nullptr)
+                std::copy(values + i, values + i + count, q);
+            else
+                std::fill(q, q + count, 1.0);
+            fn(i, count, q);
+        }
+    }
 };
 
 /// All blocks of a row together.
@@ -162,8 +196,7 @@ public:
 
     /// Adds the linear sums over coefficients q (null: all 1) to a block.
     void add_linear(const T* x, const T* q, std::size_t n, RowBlock<T>& block) const {
-        const double top = larger(block.others.max, block.out_logit);
-        block.reference = std::isfinite(top) ? top : 0.0;
+        set_reference(block);
         block.gaps = kernels_.sum_gaps(x, q, n, static_cast<T>(block.reference));
         if (q == nullptr) {
             block.out_mass = block.out_index == no_index ? 0.0 : 1.0;
@@ -172,6 +205,27 @@ public:
             block.out_mass = block.out_index == no_index ? 0.0 : static_cast<double>(q[block.out_index]);
             block.mass = kernels_.sum(q, n, block.out_index);
         }
+    }
+
+    template <class Reader>
+    void add_linear(const T* x, const BlockCoefficients<T, Reader>& q, std::size_t n, RowBlock<T>& block) const {
+        if (q.far == nullptr)
+            return add_linear(x, q.values, n, block);
+        set_reference(block);
+        StridedSum gaps, mass;
+        q.for_pieces(n, [&](std::size_t first, std::size_t count, const double* piece) {
+            for (std::size_t i = 0; i < count; ++i) {
+                if (piece[i] == 0.0)
+                    continue;
+                gaps.add(first + i, piece[i] * (block.reference - static_cast<double>(x[first + i])));
+                if (first + i == block.out_index)
+                    block.out_mass = piece[i];
+                else
+                    mass.add(first + i, piece[i]);
+            }
+        });
+        block.gaps = gaps.total();
+        block.mass = mass.total();
     }
 
     /// Fills `row`.
@@ -205,6 +259,11 @@ public:
 private:
     /// The fast kernels' domain (BlockKind).
     static constexpr double limit = 131072.0;
+
+    static void set_reference(RowBlock<T>& block) {
+        const double top = larger(block.others.max, block.out_logit);
+        block.reference = std::isfinite(top) ? top : 0.0;
+    }
 
     /// A row of one block: what merging would give, without its steps.
     void only(const RowBlock<T>& block, RowSums<T>& row) const {
