@@ -163,7 +163,8 @@ Result::Result(const py::object& given, const char* name, const Shape& shape, DT
         array_ = py::array(numpy_dtype(dtype), shape);
 }
 
-Result::Result(const py::object& given, const char* name, const py::array& like) : fresh_(!accept_given(given, name)) {
+Result::Result(const py::object& given, const char* name, const py::array& like)
+    : fresh_(!accept_given(given, name)), like_(like.dtype()) {
     if (!fresh_)
         array_ = py::reinterpret_borrow<py::array>(given);
     else if ((like.flags() & py::array::c_style) != 0 && !is_byteswapped(like))
@@ -178,8 +179,10 @@ MutableArrayView Result::view(const char* name) {
     DType dtype;
     try {
         dtype = dtype_of(*array_, name);
-    } catch (const py::type_error& error) {
-        throw value_error(error.what());
+    } catch (const py::type_error&) {
+        const py::dtype expected = like_ ? *like_ : numpy_dtype(dtype_);
+        throw value_error(std::string(name) + ": got dtype " + py::cast<std::string>(py::str(array_->dtype())) +
+                          ", expected " + py::cast<std::string>(py::str(expected.attr("newbyteorder")("="))));
     }
     return {const_cast<void*>(array_->data()), dtype, static_cast<int>(array_->ndim()), array_->shape(),
             array_->strides()};

@@ -64,6 +64,7 @@ private:
     double float64_ = 0.0;  ///< without an array, the result is one of these
     float float32_ = 0.0F;
     DType dtype_ = DType::float32;
+    std::optional<py::dtype> like_;  ///< dtype of an array of the input's; otherwise dtype_
 };
 
 Shape shape_of(const py::array& array);

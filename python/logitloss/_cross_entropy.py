@@ -102,7 +102,8 @@ def cross_entropy(
     z_loss : float
         c: adds ``c L^2`` to each row, before the weights (``w_y`` of the row's class index, or 1).
     softcap : float, optional
-        s > 0: logits z become ``s tanh(z / s)``. One of ``+inf`` becomes s, one of ``-inf`` stays a masked class. An s
+        s > 0: logits z become ``s tanh(z / s)``. One of ``+inf`` becomes s, one of ``-inf`` stays a masked class, and
+        where it is the target's, the loss is ``+inf`` and its gradient -1 (times `scale`) as without a cap. An s
         beyond the largest number of the logits' dtype caps nothing; a `margin` or `scale` beyond it counts as that
         number, and a logit that overflows by them is infinite.
     margin : float

@@ -75,7 +75,9 @@ def logsumexp(
         Axes to sum over; None, the default, is all of them.
     b : array_like, optional
         Weights, ``log(sum_j b_j exp(a_j))``; `a` and `b` broadcast against each other and are promoted together. A
-        weight of 0 removes its element, even NaN or infinity.
+        weight of 0 removes its element, even NaN or infinity. An element at ``-inf`` adds nothing, also with an
+        infinite weight; other elements with one make an infinite sum of the weight's sign, infinite terms of both signs
+        make NaN, and so does a weight of NaN.
     keepdims : bool
         Keep the reduced axes with length 1.
     return_sign : bool
@@ -97,7 +99,8 @@ def logsumexp(
     TypeError
         For masked, complex, longdouble, object and text arrays.
     ValueError
-        If `out` does not fit or overlaps `a`, or an axis is named twice.
+        If `a` and `b` do not broadcast against each other, `out` does not fit or overlaps `a` or `b`, or an axis is
+        named twice.
     numpy.exceptions.AxisError
         If an axis is out of range.
 

@@ -139,6 +139,8 @@ def wrong_outputs(function: Function) -> Iterator[BadCall]:
             ("shape", np.zeros(other_shape, np.float32), (str(other_shape), str(shape))),
             ("dtype", np.zeros(shape, np.float64), ("float64", "float32")),
             ("integers", np.zeros(shape, np.int32), ("int32", "float32")),
+            ("objects", np.zeros(shape, object), ("got dtype object, expected float32",)),
+            ("complex", np.zeros(shape, np.complex64), ("got dtype complex64, expected float32",)),
             ("byteswapped", np.zeros(shape, np.dtype(np.float32).newbyteorder()), ()),
             ("read-only", read_only, ("read-only",)),
         ]

@@ -156,6 +156,41 @@ def test_infinities_as_scipy(dtype):
             np.testing.assert_allclose(ll.log_softmax(a), log_p, rtol=1e-6)
 
 
+def sum_of_infinite_terms(a, b):
+    """What is 0 or at -inf adds nothing, NaN makes all NaN, infinite terms an infinity of their sign."""
+    terms = [(x, y) for x, y in zip(a, b, strict=True) if y != 0]
+    if any(np.isnan(y) or np.isnan(x) for x, y in terms):
+        return np.nan
+    signs = {np.sign(y) for x, y in terms if x == np.inf or (np.isinf(y) and x != -np.inf)}
+    if signs:
+        return signs.pop() * np.inf if len(signs) == 1 else np.nan
+    return sum(y * np.exp(x) for x, y in terms if x != -np.inf)
+
+
+@every_dtype
+def test_infinite_weights(dtype):
+    """As in SciPy, but for -inf with an infinite weight, and for exponentials that underflow under one: NaN there."""
+    agree = differ = 0
+    for a, b in itertools.product(
+        itertools.product([-np.inf, np.inf, np.nan, -1000.0, 2.0], repeat=2),
+        itertools.product([np.inf, -np.inf, np.nan, -1.0, 0.0, 3.0], repeat=2),
+    ):
+        lse, sign = ll.logsumexp(np.array(a, dtype), b=np.array(b, dtype), return_sign=True)
+        total = sum_of_infinite_terms(a, b)
+        with np.errstate(all="ignore"):
+            log, theirs = np.log(np.abs(total)), scipy_special.logsumexp(a, b=b, return_sign=True)
+        if np.isfinite(log) or not np.isfinite(lse):
+            np.testing.assert_allclose([lse, sign], [log, np.sign(total)], rtol=1e-6, err_msg=f"{a}, {b}")
+        if np.isnan(theirs[0]) and not np.isnan(lse):
+            differ += 1
+        else:
+            np.testing.assert_allclose([lse, sign], theirs, rtol=1e-6, err_msg=f"{a}, {b}")
+            agree += 1
+        alone = ll.logsumexp(np.array(a, dtype), b=np.array(b, dtype))
+        np.testing.assert_array_equal(alone, np.nan if sign < 0 else lse)
+    assert agree > differ > 10
+
+
 @every_dtype
 @pytest.mark.parametrize("axis", [None, 0, 1, (0, 1)], ids=str)
 def test_the_gradient_over_several_axes(axis, dtype, rng):

@@ -25,7 +25,8 @@ void logsumexp(const ArrayView& a, const MutableArrayView& out, const SoftmaxOpt
 ///
 /// `a` and `b` are of any real dtype and of one shape, which zero strides may give them; `out` and `sign`, without the
 /// class axes, are float32 or float64, and sums run in float64. A weight of 0 removes its element, even NaN or
-/// infinity. `sign` may be missing; then a negative sum is NaN.
+/// infinity; an element at -inf adds nothing, also with an infinite weight. Infinite terms of one sign make the sum
+/// infinite, of both signs NaN. `sign` may be missing; then a negative sum is NaN.
 /// Throws axis_error; value_error for shapes and dtypes that do not fit, an axis named twice, overlap.
 void weighted_logsumexp(const ArrayView& a, const ArrayView& b, const MutableArrayView& out,
                         const MutableArrayView& sign, const SoftmaxOptions& options = {});

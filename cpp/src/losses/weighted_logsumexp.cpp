@@ -72,7 +72,7 @@ private:
     };
     struct Block {
         const double* x;  // -inf where the weight is 0
-        const double* b;
+        const double* b;  // not infinite where x is -inf
         std::size_t n;
     };
 
@@ -81,9 +81,16 @@ private:
         const std::size_t n = std::min(block_size, plan.classes - first);
         const double* a = a_.read(place, first, n, buffers.a);
         const double* b = b_.read(place, first, n, buffers.b);
-        for (std::size_t j = 0; j < n; ++j)
+        bool infinite = false;
+        for (std::size_t j = 0; j < n; ++j) {
+            infinite |= std::fabs(b[j]) == infinity;
             buffers.a[j] = b[j] == 0.0 ? -infinity : a[j];
-        return {buffers.a.data(), b, n};
+        }
+        if (!infinite)
+            return {buffers.a.data(), b, n};
+        for (std::size_t j = 0; j < n; ++j)
+            buffers.b[j] = buffers.a[j] == -infinity && b[j] == b[j] ? 0.0 : b[j];
+        return {buffers.a.data(), buffers.b.data(), n};
     }
     /// The same with the weights times 2^lift.
     Block read_lifted(const RowPlace& place, const RowPlan& plan, std::size_t index, double lift,
@@ -120,6 +127,8 @@ private:
             return {quiet_nan, quiet_nan};
         if (top == -infinity)
             return weight_is_nan(place, plan, buffers) ? SignedLog{quiet_nan, quiet_nan} : SignedLog{-infinity, 0.0};
+        if (top == infinity || heaviest == infinity)
+            return infinite_sum(place, plan, buffers);
         const bool fast = std::fabs(top) <= 131072.0;
         LogSumExpEnds<double> ends;
         std::fill(ends.max, ends.max + row_batch, fast ? top : 0.0);
@@ -164,17 +173,25 @@ private:
         return false;
     }
 
-    /// sum_j b_j exp(x_j - top). Infinite elements count by their weights alone: where they agree in sign the sum is
-    /// infinite, where they do not it is NaN.
+    /// Terms with an infinite element, or an infinite weight of one that is not -inf: where they agree in sign the sum
+    /// is infinite, where they do not it is NaN.
+    SignedLog infinite_sum(const RowPlace& place, const RowPlan& plan, Buffers& buffers) const {
+        double sum = 0.0;
+        for (std::size_t index = 0; index < plan.blocks; ++index) {
+            const Block block = read(place, plan, index, buffers);
+            for (std::size_t j = 0; j < block.n; ++j)
+                if (block.b[j] != 0.0 && (block.x[j] == infinity || !std::isfinite(block.b[j])))
+                    sum += block.b[j] * infinity;
+        }
+        return sum != sum ? SignedLog{quiet_nan, quiet_nan} : SignedLog{infinity, sum > 0.0 ? 1.0 : -1.0};
+    }
+
+    /// sum_j b_j exp(x_j - top).
     double careful_sum(const Block& block, double top) const {
         double sum = 0.0;
         for (std::size_t j = 0; j < block.n; ++j) {
             if (block.b[j] == 0.0)
                 continue;
-            if (top == infinity) {
-                sum += block.x[j] == infinity ? block.b[j] * infinity : 0.0;
-                continue;
-            }
             double e = block.x[j] - top;
             kernels_.exp(&e, 1, &e);
             sum += block.b[j] * e;
