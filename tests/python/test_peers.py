@@ -1,7 +1,7 @@
 """Meanings are those of the peers: the same results as PyTorch, SciPy, scikit-learn and optax, over grids of arguments.
 
 Everything is compared in float64, gradients with the peer's own. Deliberate differences, for infinite logits, for
-means over nothing and for the digits of tiny losses, are no part of these grids.
+means over nothing and for the digits of tiny losses, are no part of these grids and have tests of their own.
 """
 
 import itertools
@@ -211,6 +211,53 @@ def test_all_options_of_binary_losses_against_autograd(
     close(got[1], want[1])
 
 
+NAN, INF = np.nan, np.inf
+TORCH_DIFFERENCES = {  # as the page "coming from" lists them: logits, target, options; our loss and gradient, PyTorch's
+    "confident": ([[40.0, 0.0]], [0], {}, np.exp(-40), [[-np.exp(-40), np.exp(-40)]], 0, [[0, np.exp(-40)]]),
+    "mask": ([[0.0, -INF]], [[1.0, 0.0]], {}, 0, [[0, 0]], NAN, [[0, 0]]),
+    "ignored NaN": ([[NAN, 0.0]], [-100], {"reduction": "sum"}, 0, [[0, 0]], 0, [[NAN, NAN]]),
+    "+inf elsewhere": ([[INF, 0.0]], [1], {}, INF, [[NAN, NAN]], NAN, [[NAN, NAN]]),
+    "all ignored": ([[1.0, 0.0]], [-100], {}, NAN, [[0, 0]], NAN, [[0, 0]]),
+    "no weight": ([[1.0, 0.0]], [0], {"weight": [0.0, 1.0]}, NAN, [[0, 0]], NAN, [[NAN, NAN]]),
+    "smoothed mask": ([[0.0, -INF]], [0], {"label_smoothing": 0.5}, INF, [[0.25, -0.25]], INF, [[0.25, -0.25]]),
+}
+
+
+@pytest.mark.parametrize("what", TORCH_DIFFERENCES)
+def test_where_torch_differs(what, torch):
+    logits, target, options, loss, grad, their_loss, their_grad = TORCH_DIFFERENCES[what]
+    names = {"weight": "class_weight"}
+    got = ll.cross_entropy_value_and_grad(logits, target, **{names.get(k, k): v for k, v in options.items()})
+    np.testing.assert_allclose(got[0], loss, rtol=1e-14)
+    np.testing.assert_allclose(got[1], grad, rtol=1e-14)
+    given = {k: torch.tensor(v, dtype=torch.float64) if k == "weight" else v for k, v in options.items()}
+    theirs = peer_gradient(
+        torch,
+        lambda x: torch.nn.functional.cross_entropy(
+            x, torch.as_tensor(target).double() if np.ndim(target) == 2 else torch.as_tensor(target), **given
+        ),
+        logits,
+    )
+    np.testing.assert_allclose(theirs[0], their_loss)
+    np.testing.assert_allclose(theirs[1], their_grad, rtol=1e-9)
+
+
+def test_where_torch_differs_in_binary_losses(torch):
+    logits, target = [INF, -INF, INF, 0.0, -40.0], [1.0, 0.0, 0.0, 1.0, 0.0]
+    want = [0, 0, INF, np.log(2), np.exp(-40)]
+    got = ll.bce_with_logits_value_and_grad(logits, target, reduction="none")
+    np.testing.assert_allclose(got[0], want, rtol=1e-14)
+    np.testing.assert_allclose(got[1], [0, 0, 1, -0.5, np.exp(-40)], rtol=1e-14)
+    theirs, _ = peer_gradient(
+        torch,
+        lambda x: torch.nn.functional.binary_cross_entropy_with_logits(
+            x, torch.tensor(target).double(), reduction="none"
+        ),
+        logits,
+    )
+    np.testing.assert_allclose(theirs, [NAN, NAN, INF, np.log(2), 0])
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_torch_softmaxes_and_their_gradients(axis, torch, rng):
     x, dy = rng.standard_normal((3, 4, 5)), rng.standard_normal((3, 4, 5))
@@ -231,25 +278,56 @@ def test_torch_softmaxes_and_their_gradients(axis, torch, rng):
 # ------------------------------------------------------------------------------------------------------ scikit-learn
 
 
-def test_sklearn_multinomial_loss(rng):
+def sklearn_results(peer, target, logits, weight):
+    """Loss and gradient by all three methods, which must agree among themselves."""
+    given = {"y_true": target, "raw_prediction": logits, "sample_weight": weight}
+    loss, grad = peer.loss_gradient(**given)
+    tolerance = 1e-5 if logits.dtype == np.float32 else 1e-11
+    np.testing.assert_allclose(peer.loss(**given), loss, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(peer.gradient(**given), grad, rtol=tolerance, atol=tolerance)
+    return loss, grad
+
+
+every_sklearn_size = pytest.mark.parametrize("rows", [1, 7, 1000])
+every_sklearn_weight = pytest.mark.parametrize("weighted", [False, True])
+every_sklearn_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+@every_sklearn_dtype
+@every_sklearn_weight
+@every_sklearn_size
+@pytest.mark.parametrize("classes", [2, 3, 6, 40, 300])
+def test_sklearn_multinomial_loss(classes, rows, weighted, dtype, rng):
     losses = pytest.importorskip("sklearn._loss")
-    logits, target = 2 * rng.standard_normal((50, 6)), rng.integers(0, 6, 50)
-    weight = rng.uniform(0.5, 2, 50)
-    peer = losses.HalfMultinomialLoss(n_classes=6)
-    want, want_grad = peer.loss_gradient(target.astype(float), logits, sample_weight=weight)
+    logits, target = (2 * rng.standard_normal((rows, classes))).astype(dtype), rng.integers(0, classes, rows)
+    weight = rng.uniform(0.5, 2, rows).astype(dtype) if weighted else None
+    peer = losses.HalfMultinomialLoss(n_classes=classes)
+    want, want_grad = sklearn_results(peer, target.astype(dtype), logits, weight)
     got, grad = ll.cross_entropy_value_and_grad(logits, target, sample_weight=weight, reduction="none")
-    close(got, want)
-    close(grad, want_grad)
+    assert got.dtype == want.dtype == grad.dtype == want_grad.dtype == dtype
+    tolerance = {"rtol": 2e-5, "atol": 2e-6} if dtype is np.float32 else {"rtol": RTOL, "atol": 1e-13}
+    np.testing.assert_allclose(got, want, **tolerance)
+    np.testing.assert_allclose(grad, want_grad, **tolerance)
+    np.testing.assert_allclose(
+        ll.cross_entropy(logits, target, sample_weight=weight), peer(target.astype(dtype), logits, weight), rtol=1e-5
+    )
 
 
-def test_sklearn_binomial_loss(rng):
+@every_sklearn_dtype
+@every_sklearn_weight
+@every_sklearn_size
+@pytest.mark.parametrize("hard", [False, True])
+def test_sklearn_binomial_loss(hard, rows, weighted, dtype, rng):
     losses = pytest.importorskip("sklearn._loss")
-    logits, target = 3 * rng.standard_normal(200), rng.random(200)
-    weight = rng.uniform(0.5, 2, 200)
-    want, want_grad = losses.HalfBinomialLoss().loss_gradient(target, logits, sample_weight=weight)
+    logits = (3 * rng.standard_normal(rows)).astype(dtype)
+    target = (rng.integers(0, 2, rows) if hard else rng.random(rows)).astype(dtype)
+    weight = rng.uniform(0.5, 2, rows).astype(dtype) if weighted else None
+    want, want_grad = sklearn_results(losses.HalfBinomialLoss(), target, logits, weight)
     got, grad = ll.bce_with_logits_value_and_grad(logits, target, weight=weight, reduction="none")
-    np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-13)
-    np.testing.assert_allclose(grad, want_grad, rtol=1e-9, atol=1e-13)
+    assert got.dtype == want.dtype == grad.dtype == want_grad.dtype == dtype
+    tolerance = {"rtol": 2e-5, "atol": 2e-6} if dtype is np.float32 else {"rtol": 1e-9, "atol": 1e-13}
+    np.testing.assert_allclose(got, want, **tolerance)
+    np.testing.assert_allclose(grad, want_grad, **tolerance)
 
 
 def test_sklearn_log_loss(rng):
@@ -262,19 +340,20 @@ def test_sklearn_log_loss(rng):
 # -------------------------------------------------------------------------------------------------------------- SciPy
 
 
-@pytest.mark.parametrize("axis", [None, 0, 1, -1, (0, 1)], ids=str)
-def test_scipy(axis, rng):
+SCIPY_AXES = [None, 0, 1, 2, -1, -3, (0, 1), (2, 0), (-1, 0), (-2,), (0, 1, 2), ()]
+
+
+@pytest.mark.parametrize("axis", SCIPY_AXES, ids=str)
+@pytest.mark.parametrize("shape", [(4, 3, 5), (1, 6, 1), (2, 300, 3)], ids=str)
+def test_scipy(shape, axis, rng):
     special = pytest.importorskip("scipy.special")
-    x = 5 * rng.standard_normal((6, 7))
+    x = 5 * rng.standard_normal(shape)
     close(ll.logsumexp(x, axis=axis), special.logsumexp(x, axis=axis))
-    if not isinstance(axis, tuple):
-        close(ll.softmax(x, axis=axis), special.softmax(x, axis=axis))
-        np.testing.assert_allclose(
-            ll.log_softmax(x, axis=axis), special.log_softmax(x, axis=axis), rtol=1e-11, atol=1e-13
-        )
+    close(ll.softmax(x, axis=axis), special.softmax(x, axis=axis))
+    np.testing.assert_allclose(ll.log_softmax(x, axis=axis), special.log_softmax(x, axis=axis), rtol=1e-11, atol=1e-13)
 
 
-@pytest.mark.parametrize("axis", [None, 0, 1, -1, (0, 1), (2, 0)], ids=str)
+@pytest.mark.parametrize("axis", SCIPY_AXES, ids=str)
 @pytest.mark.parametrize("keepdims", [False, True])
 @pytest.mark.parametrize("weights", [None, (3, 4, 5), (4, 1), (5,), (), (2, 1, 1, 1)], ids=str)
 def test_scipy_logsumexp_with_all_arguments(weights, keepdims, axis, rng):
@@ -308,10 +387,51 @@ SCIPY_ENDS = [
 def test_scipy_at_infinity(row):
     special = pytest.importorskip("scipy.special")
     with np.errstate(all="ignore"):
-        for ours, theirs in ((ll.logsumexp, special.logsumexp), (ll.softmax, special.softmax)):
-            np.testing.assert_array_equal(ours(row), theirs(row))
-        if np.inf not in row and row != [-np.inf, -np.inf]:
-            np.testing.assert_array_equal(ll.log_softmax(row), special.log_softmax(row))
+        for name in ("logsumexp", "softmax", "log_softmax"):
+            np.testing.assert_array_equal(getattr(ll, name)(row), getattr(special, name)(row))
+
+
+SCIPY_DIFFERENCES = [  # as the page "coming from" lists them: arguments, ours, SciPy's or the error that it raises
+    ("logsumexp", ([np.nan, np.inf],), {"b": [0, 0]}, -np.inf, np.nan),
+    ("logsumexp", ([-np.inf, 2.0],), {"b": [np.inf, 1]}, 2.0, np.nan),
+    ("logsumexp", ([-1000.0, 2.0],), {"b": [np.inf, 1]}, np.inf, np.nan),
+    ("logsumexp", ([1e308, 1e308],), {"b": [1, -1]}, -np.inf, np.nan),
+    ("logsumexp", (np.zeros((2, 3)),), {"axis": [0, 1]}, np.log(6), TypeError),
+    ("logsumexp", ([1j, 0],), {}, TypeError, np.log(np.exp(1j) + 1)),
+    ("softmax", (np.zeros((2, 0)),), {"axis": 1}, np.zeros((2, 0)), ValueError),
+    ("log_softmax", (np.zeros((2, 0)),), {"axis": 1}, np.zeros((2, 0)), ValueError),
+]
+
+
+def outcome(function, args, options):
+    """What comes out, the kind of an error included."""
+    with np.errstate(all="ignore"):
+        try:
+            return function(*args, **options)
+        except (TypeError, ValueError) as error:
+            return type(error)
+
+
+@pytest.mark.parametrize(("name", "args", "options", "ours", "theirs"), SCIPY_DIFFERENCES, ids=str)
+def test_where_scipy_differs(name, args, options, ours, theirs):
+    special = pytest.importorskip("scipy", "1.17").special
+    for module, want in ((ll, ours), (special, theirs)):
+        got = outcome(getattr(module, name), args, options)
+        if isinstance(want, type):
+            assert got is want
+        else:
+            np.testing.assert_allclose(got, want, rtol=1e-14)
+
+
+def test_where_dtypes_and_shapes_differ_from_scipy():
+    special = pytest.importorskip("scipy", "1.17").special
+    halves, ones = np.ones(3, np.float16), np.ones(3, np.float32)
+    assert (ll.logsumexp(halves).dtype, special.logsumexp(halves).dtype) == (np.float32, np.float16)
+    assert (ll.logsumexp(1, b=ones).dtype, special.logsumexp(1, b=ones).dtype) == (np.float64, np.float32)
+    assert (np.shape(ll.logsumexp(1.0, keepdims=True)), np.shape(special.logsumexp(1.0, keepdims=True))) == ((), (1,))
+    nothing = np.empty((2, 0))
+    np.testing.assert_array_equal(ll.logsumexp(nothing, axis=1, return_sign=True)[1], [0, 0])
+    assert not np.any(special.logsumexp(nothing, axis=1, return_sign=True)[1] == 0)
 
 
 @pytest.mark.parametrize(("shape", "axis"), [((), None), ((), 0), ((), -1), ((0,), None), ((3, 0), 1), ((0, 3), 0)])
@@ -352,25 +472,87 @@ def test_jax_and_its_gradients(axis, rng):
 # -------------------------------------------------------------------------------------------------------------- optax
 
 
-def test_optax(rng):
-    optax = pytest.importorskip("optax")
-    logits, target = rng.standard_normal((9, 4)).astype(np.float32), rng.integers(0, 4, 9)
-    want = optax.softmax_cross_entropy_with_integer_labels(logits, target)
-    np.testing.assert_allclose(ll.cross_entropy(logits, target, reduction="none"), want, rtol=1e-5)
-    soft = rng.dirichlet(np.ones(4), 9).astype(np.float32)
-    want = optax.softmax_cross_entropy(logits, soft)
-    np.testing.assert_allclose(ll.cross_entropy(logits, soft, reduction="none"), want, rtol=1e-5)
-    masked = np.where(np.arange(4) == 3, -np.inf, logits).astype(np.float32)
-    soft[:, 3] = 0
-    want = optax.safe_softmax_cross_entropy(masked, soft)
-    np.testing.assert_allclose(ll.cross_entropy(masked, soft, reduction="none"), want, rtol=1e-5)
-    want = optax.softmax_cross_entropy(logits, optax.smooth_labels(np.eye(4, dtype=np.float32)[target], 0.2))
-    got = ll.cross_entropy(logits, target, label_smoothing=0.2, reduction="none")
-    np.testing.assert_allclose(got, want, rtol=1e-5)
-    labels = rng.random((9, 4)).astype(np.float32)
-    want = optax.sigmoid_binary_cross_entropy(logits, labels)
-    np.testing.assert_allclose(ll.bce_with_logits(logits, labels, reduction="none"), want, rtol=1e-5)
-    for alpha, gamma in itertools.product((None, 0.25), (0.5, 2.0)):
-        want = optax.sigmoid_focal_loss(logits, labels, alpha=alpha, gamma=gamma)
-        got = ll.sigmoid_focal_loss(logits, labels, alpha=alpha, gamma=gamma, reduction="none")
-        np.testing.assert_allclose(got, want, rtol=2e-5)
+@pytest.fixture(scope="module")
+def optax():
+    """In float64, for this module's tests of it only."""
+    jax = pytest.importorskip("jax")
+    module = pytest.importorskip("optax")
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield module
+    jax.config.update("jax_enable_x64", before)
+
+
+def optax_results(function, logits):
+    """The peer's losses, and the gradient of their sum."""
+    import jax
+
+    grad = np.asarray(jax.grad(lambda x: function(x).sum())(logits))
+    assert grad.dtype == np.float64
+    return np.asarray(function(logits)), grad
+
+
+every_optax_shape = pytest.mark.parametrize("shape", [(1, 2), (9, 4), (3, 5, 7), (2, 300)], ids=str)
+
+
+@every_optax_shape
+@pytest.mark.parametrize("smoothing", [0.0, 0.2, 1.0])
+def test_optax_cross_entropy(smoothing, shape, optax, rng):
+    logits, labels = 3 * rng.standard_normal(shape), rng.integers(0, shape[-1], shape[:-1])
+    soft = rng.dirichlet(np.ones(shape[-1]), shape[:-1])
+    options = {"label_smoothing": smoothing, "reduction": "none"}
+    for target, one_hot in ((labels, np.eye(shape[-1])[labels]), (soft, soft)):
+        smooth = optax.smooth_labels(one_hot, smoothing)
+        want = optax_results(lambda x, t=smooth: optax.softmax_cross_entropy(x, t), logits)
+        got = ll.cross_entropy_value_and_grad(logits, target, **options)
+        close(got[0], want[0])
+        np.testing.assert_allclose(got[1], want[1], rtol=1e-10, atol=1e-14)
+    if smoothing == 0:
+        want = optax_results(lambda x: optax.softmax_cross_entropy_with_integer_labels(x, labels), logits)
+        got = ll.cross_entropy_value_and_grad(logits, labels, **options)
+        close(got[0], want[0])
+        np.testing.assert_allclose(got[1], want[1], rtol=1e-10, atol=1e-14)
+
+
+@every_optax_shape
+@pytest.mark.parametrize("axis", [0, -1])
+def test_optax_cross_entropy_along_an_axis_with_masks(axis, shape, optax, rng):
+    logits = 3 * rng.standard_normal(shape)
+    classes = shape[axis]
+    labels = rng.integers(0, classes, np.delete(shape, axis))
+    want = optax_results(
+        lambda x: optax.softmax_cross_entropy_with_integer_labels(x, labels, axis=axis), np.asarray(logits)
+    )
+    got = ll.cross_entropy_value_and_grad(logits, labels, axis=axis, reduction="none")
+    close(got[0], want[0])
+    np.testing.assert_allclose(got[1], want[1], rtol=1e-10, atol=1e-14)
+    masked = np.where(np.arange(shape[-1]) == 0, -np.inf, logits)
+    target = rng.random(shape) * (np.arange(shape[-1]) != 0)
+    want = optax_results(lambda x: optax.safe_softmax_cross_entropy(x, target), masked)
+    got = ll.cross_entropy_value_and_grad(masked, target, reduction="none")
+    close(got[0], want[0])
+    np.testing.assert_allclose(got[1], want[1], rtol=1e-10, atol=1e-14)
+
+
+@every_optax_shape
+@pytest.mark.parametrize("hard", [False, True])
+def test_optax_binary_losses(hard, shape, optax, rng):
+    logits = 4 * rng.standard_normal(shape)
+    labels = rng.integers(0, 2, shape).astype(float) if hard else rng.random(shape)
+    want = optax_results(lambda x: optax.sigmoid_binary_cross_entropy(x, labels), logits)
+    got = ll.bce_with_logits_value_and_grad(logits, labels, reduction="none")
+    np.testing.assert_allclose(got[0], want[0], rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(got[1], want[1], rtol=1e-10, atol=1e-14)
+    for alpha, gamma in itertools.product((None, 0.25, 0.9), (0.5, 1.0, 2.0, 3.5)):
+        want = optax_results(lambda x, a=alpha, g=gamma: optax.sigmoid_focal_loss(x, labels, alpha=a, gamma=g), logits)
+        got = ll.sigmoid_focal_loss_value_and_grad(logits, labels, alpha=alpha, gamma=gamma, reduction="none")
+        np.testing.assert_allclose(got[0], want[0], rtol=1e-9, atol=1e-13)
+        np.testing.assert_allclose(got[1], want[1], rtol=1e-9, atol=1e-13)
+
+
+@every_optax_shape
+def test_optax_kl_divergence(shape, optax, rng):
+    p, q = (rng.dirichlet(np.ones(shape[-1]), shape[:-1]) for _ in range(2))
+    close(ll.kl_divergence(p, q), optax.kl_divergence(np.log(q), p))
+    p[..., 0] = 0
+    close(ll.kl_divergence(p, q), optax.kl_divergence(np.log(q), p))
