@@ -196,6 +196,9 @@ FUNCTIONS: dict[str, Callable[[Case, int], Any]] = {
     "cross_entropy-options": lambda c, n: ll.cross_entropy_value_and_grad(
         c.x, c.labels(), axis=c.axis, num_threads=n, **c.entropy_options()
     ),
+    "cross_entropy-far": lambda c, n: ll.cross_entropy_value_and_grad(
+        c.x, c.unit(np.float64) * 2.0**-200, axis=c.axis, normalizer=2.0**-200, num_threads=n
+    ),
     "bce_with_logits-none": lambda c, n: ll.bce_with_logits_value_and_grad(
         c.x, c.hard(), reduction="none", num_threads=n
     ),
