@@ -84,6 +84,17 @@ def results_of_softmaxes(rng: np.random.Generator, shape: tuple[int, ...], dtype
                 yield from (ll.softmax_vjp(x, dy, axis), ll.log_softmax_vjp(x, dy, axis))
 
 
+def results_of_far_rows(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> Iterator[Any]:
+    """Of coefficients that float32 does not hold, some of them infinite or NaN."""
+    logits = rng.standard_normal(shape).astype(dtype)
+    for share in (0.0, 0.02):
+        target = spoiled(rng, rng.random(shape) * 1e-60, share)
+        weight = spoiled(rng, rng.random(shape[-1]) * 1e-60, 0.5 - share)
+        for options in ({}, {"class_weight": weight, "label_smoothing": 0.1}):
+            yield from ll.cross_entropy_value_and_grad(logits, target, reduction="none", **options)
+            yield from ll.cross_entropy_value_and_grad(logits, target, **options)
+
+
 def results_of_measures(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> Iterator[Any]:
     clean = rng.random(shape).astype(dtype)
     for share in (0.0, 1 / shape[1], 0.5):
@@ -103,6 +114,8 @@ def all_results(dtype: Any) -> Iterator[tuple[str, Any]]:
     for shape in SHAPES:
         for result in results_of_softmaxes(rng, shape, dtype):
             yield f"softmaxes, {shape}", result
+        for result in results_of_far_rows(rng, shape, dtype):
+            yield f"far rows, {shape}", result
         for result in results_of_measures(rng, shape, dtype):
             yield f"measures, {shape}", result
         for loss in LOSSES:

@@ -38,8 +38,8 @@ public:
         const std::uint64_t small = bits_of(0x1p-126 / least_weight_);
         const std::uint64_t large = bits_of(0x1p100 / most_weight_);
         const std::uint64_t infinity = bits_of(INFINITY);
-        std::uint64_t outside =
-            0;  // in its uppermost bit, where a difference says what is less: compilers vectorize it
+        // Differences say by their uppermost bit which number is less, and compilers vectorize them.
+        std::uint64_t outside = 0;
         for (std::size_t j = 0; j < n; ++j) {
             const std::uint64_t size = bits_of(std::fabs(t[j]));
             const std::uint64_t too_small = (size - small) & (0 - size);

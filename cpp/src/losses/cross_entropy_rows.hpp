@@ -243,7 +243,7 @@ private:
                                           q.values, patch, mode_, out);
         if (!transform_.identity())
             transform_.pull_back(kernels(), arrays_.input.read(place, first, n, scratch.raw_logits), n, out);
-        if (beyond)
+        if (beyond || q.far != nullptr)
             kernels().canonical_nan(out, n);
     }
 
@@ -265,6 +265,7 @@ private:
         });
     }
 
+    /// The same as numbers of type T.
     const T* near_coefficients(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
         if (!call_.indices)
             return arrays_.coefficients(place, first, n, scratch.coefficients, scratch.weights);
@@ -280,6 +281,7 @@ private:
 
     // Rows side by side.
 
+    /// Has rows with coefficients that T is too narrow for take the row traversal, which has float64 for them.
     void find_far_rows(const Tile& tile, TileSums<T>& sums) const {
         if (!sums.any_careful)
             std::fill(sums.careful, sums.careful + tile.lanes, false);
