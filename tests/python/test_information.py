@@ -1,5 +1,6 @@
 """Information measures: worked numbers, exactness, signs, and everything that all functions promise."""
 
+import itertools
 import math
 
 import numpy as np
@@ -180,6 +181,38 @@ def test_a_base_is_a_unit(base, dtype, rng):
         np.testing.assert_allclose(function(*arguments, base=base), want, rtol=2 * np.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize("dtype", [*DTYPES, *HALVES], ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize("base", [None, 2, 10, 0.5, 0.1])
+@pytest.mark.parametrize("classes", [1, 3, 300])
+def test_nothing_to_tell_is_not_minus_0(classes, base, dtype):
+    sure = np.eye(classes, dtype=dtype)[:1]
+    nothing = [
+        ll.self_information(sure[:, :1], base=base),
+        ll.entropy(sure, base=base),
+        ll.entropy_from_logits(np.where(sure == 1, 0, -np.inf).astype(dtype), base=base),
+        ll.kl_divergence(sure, sure, base=base),
+        ll.cross_entropy_of(sure, sure, base=base),
+    ]
+    assert [float(np.squeeze(n)) for n in nothing] == [0.0] * 5
+    assert not np.signbit(nothing[0]).any()
+    assert not np.signbit(nothing[1:]).any()
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, *HALVES], ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize("classes", [2, 10, 300])
+def test_minus_0_is_the_probability_0(classes, dtype):
+    p, q = np.zeros((2, classes), dtype)
+    p[0] = q[1] = 1
+    signed = [np.where(a == 0, dtype(-0.0), a) for a in (p, q)]
+    assert all(np.signbit(a).sum() == classes - 1 for a in signed)
+    for measure in (ll.self_information, ll.entropy):
+        assert_same_bits(measure(signed[0]), measure(p))
+    for measure in (ll.kl_divergence, ll.cross_entropy_of):
+        for a, b in itertools.product((p, signed[0]), (p, q, *signed)):
+            assert_same_bits(measure(a, b), measure(p, abs(b)))
+            assert measure(a, b) == (0 if b[0] == 1 else np.inf)
+
+
 # --------------------------------------------------------------------------------------------------------------- signs
 
 
@@ -340,8 +373,8 @@ def test_into_given_outputs(measure, dtype, rng):
     for out in (np.zeros(6, dtype), np.zeros(12, dtype)[::2], np.zeros(6, dtype)[::-1]):
         assert measure(*arguments, out=out) is out
         np.testing.assert_array_equal(out, want)
-    into = arguments[0].copy()
-    assert ll.self_information(into, out=into) is into
+    into = np.zeros_like(arguments[0])
+    assert ll.self_information(arguments[0], out=into) is into
     assert_same_bits(into, ll.self_information(arguments[0]))
     assert type(measure(*[a[0] for a in arguments])) is dtype
 

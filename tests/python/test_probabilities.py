@@ -173,6 +173,26 @@ def test_true_values_infinities_included(dtype):
     assert not np.signbit(loss).any()
 
 
+@pytest.mark.parametrize("dtype", [*DTYPES, *HALVES], ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize("eps", [None, 0.0])
+@pytest.mark.parametrize("classes", [2, 10, 300])
+def test_minus_0_is_the_probability_0(classes, eps, dtype):
+    probs = np.zeros((3, classes), dtype)
+    probs[:, 1] = 1
+    labels = np.array([0, 1, classes - 1])
+    for target in (labels, np.eye(classes)[labels], np.eye(classes)[labels] / 2 + 0.5):
+        of_0 = CROSS[1](probs, target, eps=eps, reduction="none")
+        negative = np.where(probs == 0, dtype(-0.0), probs)
+        assert np.signbit(negative).sum() == 3 * (classes - 1)
+        for got, want in zip(CROSS[1](negative, target, eps=eps, reduction="none"), of_0, strict=True):
+            np.testing.assert_array_equal(got, want)
+        assert of_0[1][0, 0] == -np.inf
+    for t, slope in ((0, 1), (0.5, -np.inf), (1, -np.inf)):
+        loss, grad = BINARY[1](np.full(classes, -0.0, dtype), np.full(classes, t), eps=eps, reduction="none")
+        np.testing.assert_array_equal(loss, 0 if t == 0 else np.inf)
+        np.testing.assert_array_equal(grad, slope)
+
+
 @pytest.mark.parametrize("bad", [-0.25, 1.0625, np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("function", [CROSS, BINARY], ids=["cross", "binary"])
 @every_dtype

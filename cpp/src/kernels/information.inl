@@ -19,7 +19,7 @@ struct SelfInformation {
     }
     LOGITLOSS_INLINE Vec<double> of(Vec<double> p) const {
         const Vec<double> zero = splat(0.0);
-        return bits ? zero - log_everywhere_by(p, Log2OfParts{}) : (zero - wide_log<T>(p)) / unit;
+        return bits ? zero - log_everywhere_by(p, Log2OfParts{}) : (zero - wide_log<T>(p)) / unit + zero;
     }
 };
 

@@ -1,4 +1,5 @@
-// Losses on probabilities: logarithms of numbers in [0, 1], in float64, to relative accuracy near 1 too.
+// Losses on probabilities: logarithms of numbers in [0, 1], in float64, to relative accuracy near 1 too. A probability of
+// -0.0 is 0: where it is divided by, adding 0 takes the sign away, which would be that of an infinite gradient.
 
 /// 1 where p is no number in [0, 1].
 template <class T>
@@ -148,7 +149,7 @@ struct ProbabilityGradient {
     LOGITLOSS_INLINE Vec<double> of(Vec<double> p, Vec<double> a, Vec<double> all, Vec<double> level,
                                     Vec<double> scale) const {
         const Vec<double> zero = splat(0.0);
-        const Vec<double> own = select(equal(a, zero), zero, clip.inside(clip.clips ? p / all : p, a / p));
+        const Vec<double> own = select(equal(a, zero), zero, clip.inside(clip.clips ? p / all : p, a / (p + zero)));
         const Vec<double> slope = level - own;
         return select(equal(slope, zero) | equal(scale, zero), zero, slope * scale);
     }
@@ -198,7 +199,7 @@ struct ProbabilityElement {
     __attribute__((noinline)) void evaluate(const Vec<double>& p, const Vec<double>& positive,
                                             const Vec<double>& negative, ElementResult<double>& out) const {
         const Vec<double> zero = splat(0.0);
-        const Vec<double> c = clip.clipped(p);
+        const Vec<double> c = clip.clipped(p) + zero;
         const auto no_negative = equal(negative, zero);
         Terms log_p = terms(c, no_negative);
         Terms log_rest = log_p;

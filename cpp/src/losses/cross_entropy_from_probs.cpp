@@ -279,7 +279,8 @@ private:
             if (!rows[r].read)
                 continue;
             Row& row = rows[r];
-            const auto p = static_cast<double>(*arrays_.input.read(tile.place(r), row.label, 1, scratch.probs));
+            const T stored = *arrays_.input.read(tile.place(r), row.label, 1, scratch.probs);
+            const double p = static_cast<double>(stored) + 0.0;  // not -0.0
             const double w = arrays_.class_weight(row.label);
             if (!call_.options.eps) {
                 row.own = w == 0.0 ? 0.0 : -w / p;

@@ -174,7 +174,7 @@ public:
     void end(const Tile& tile, const Row* rows, double* losses, const Scratch&) const {
         double values[most_lanes];
         for (std::size_t r = 0; r < tile.count; ++r) {
-            values[r] = rows[r].value / unit_;
+            values[r] = rows[r].value / unit_ + 0.0;  // not -0.0, where the base is below 1
             losses[r] = 0.0;
         }
         out_.set(tile, values);
