@@ -253,6 +253,13 @@ std::int64_t as_integer(const py::object& object, const char* name) {
     return value;
 }
 
+std::int64_t as_count(const py::object& object, const char* name, const char* expected) {
+    const std::int64_t count = as_saturated_integer(object, name);
+    if (count < 1)
+        throw value_error(std::string(name) + ": got " + text_of(object) + ", expected " + expected);
+    return count;
+}
+
 std::optional<std::int64_t> as_optional_integer(const py::object& object, const char* name) {
     return object.is_none() ? std::nullopt : std::optional<std::int64_t>(as_integer(object, name));
 }
@@ -287,9 +294,7 @@ std::vector<int> as_axes(const py::object& object, py::ssize_t ndim) {
 int as_num_threads(const py::object& object) {
     if (object.is_none())
         return 0;
-    const std::int64_t threads = as_saturated_integer(object, "num_threads");
-    if (threads < 1)
-        throw value_error("num_threads: got " + text_of(object) + ", expected None or an int >= 1");
+    const std::int64_t threads = as_count(object, "num_threads", "None or an int >= 1");
     return static_cast<int>(std::min<std::int64_t>(threads, std::numeric_limits<int>::max()));
 }
 

@@ -80,6 +80,8 @@ DType loss_dtype(const py::array& logits);
 double as_number(const py::object& object, const char* name);
 std::optional<double> as_optional_number(const py::object& object, const char* name);
 std::int64_t as_integer(const py::object& object, const char* name);
+/// An int >= 1; the largest of 64 bits stands for all that are larger.
+std::int64_t as_count(const py::object& object, const char* name, const char* expected);
 std::optional<std::int64_t> as_optional_integer(const py::object& object, const char* name);
 int as_axis(const py::object& object);
 /// None: all axes of an array of `ndim` dimensions.

@@ -16,7 +16,7 @@ O bound_share(const O& logits_object, const O& target_object, const O& axis, con
     const OptionalArray sample_weight(sample_weight_object, "sample_weight");
     AccuracyOptions options;
     options.axis = as_axis(axis);
-    options.top_k = as_integer(top_k, "top_k");
+    options.top_k = as_count(top_k, "top_k", "an int >= 1");
     options.ignore_index = as_optional_integer(ignore_index, "ignore_index");
     options.sample_weight = sample_weight.view;
     options.num_threads = as_num_threads(num_threads);

@@ -25,7 +25,7 @@ def self_information(
     base : float, optional
         Base of the logarithm: 2 for bits; None, the default, for nats. Positive and not 1.
     out : ndarray, optional
-        Where to write the result: its shape and dtype. It may be `p` itself where the dtypes agree.
+        Where to write the result: its shape and dtype.
     num_threads : int, optional
         At most this many threads.
 

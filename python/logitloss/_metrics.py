@@ -35,7 +35,7 @@ def accuracy(
     axis : int
         Class axis of `logits`.
     top_k : int
-        k >= 1.
+        k >= 1. From the number of classes on, every row without NaN is right.
     ignore_index : int or None
         Class index of rows that are not read and do not count. None: no row is ignored.
     sample_weight : array_like, optional
@@ -115,7 +115,7 @@ def perplexity(loss: ArrayLike, *, out: Array | None = None, num_threads: int | 
         Cross-entropies, any shape: a mean, or one a row. It is the mean of losses whose perplexity is meant, and not
         the mean of perplexities.
     out : ndarray, optional
-        Where to write the result: its shape and dtype. It may be `loss` itself where the dtypes agree.
+        Where to write the result: its shape and dtype.
     num_threads : int, optional
         At most this many threads.
 

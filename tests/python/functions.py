@@ -24,6 +24,7 @@ class Function:
     weights: tuple[str, ...] = ()
     loss_out: str | None = None  # the output of the loss's shape
     gradient_out: str | None = None  # the output of the logits' shape
+    in_place: bool = True  # whether that may be the first array
     needs_axis: bool = True
     reduces: bool = False
     has_reduction: bool = True  # if it reduces: whether there is a choice
@@ -127,7 +128,7 @@ REGRESSION = [
 ]
 BASES = {"base": (0.0, -2.5, 1.0, NAN, INF)}
 INFORMATION = [
-    Function(ll.self_information, "p", (), BASES, gradient_out="out", needs_axis=False),
+    Function(ll.self_information, "p", (), BASES, gradient_out="out", in_place=False, needs_axis=False),
     Function(ll.entropy, "p", (), BASES, loss_out="out"),
     Function(ll.entropy_from_logits, "logits", (), BASES, loss_out="out"),
     Function(ll.kl_divergence, "p", ("q",), BASES, loss_out="out"),
@@ -147,6 +148,6 @@ METRICS = [
     Function(call, "logits", ("target",), {}, ("sample_weight",), probabilities=probabilities)
     for probabilities in (False, True)
     for call in (ll.accuracy, ll.error_rate)
-] + [Function(ll.perplexity, "loss", (), {}, gradient_out="out", needs_axis=False)]
+] + [Function(ll.perplexity, "loss", (), {}, gradient_out="out", in_place=False, needs_axis=False)]
 LOSS_FUNCTIONS = CROSS_ENTROPIES + BINARY + REGRESSION + FROM_PROBABILITIES
 FUNCTIONS = SOFTMAXES + INFORMATION + METRICS + LOSS_FUNCTIONS

@@ -170,6 +170,13 @@ def overlapping_outputs(function: Function) -> Iterator[BadCall]:
     for name in (function.loss_out, function.gradient_out):
         if name is not None:
             yield BadCall(function, f"{name}-overlaps-{function.first}", shifted(name), ValueError, (name, "overlap"))
+    if function.gradient_out and not function.in_place:
+
+        def in_place(given: dict[str, Any]) -> dict[str, Any]:
+            return given | {function.gradient_out: given[function.first]}
+
+        fragments = (str(function.gradient_out), "overlap", function.first)
+        yield BadCall(function, "in-place", in_place, ValueError, fragments)
     if function.gradient_out:
 
         def reversed_in_place(given: dict[str, Any]) -> dict[str, Any]:
@@ -268,7 +275,7 @@ def wrong_dimensions(function: Function) -> Iterator[BadCall]:
 
 def wrong_counts(function: Function) -> Iterator[BadCall]:
     if function in METRICS[:-1]:
-        for value in (0, -3, 2**70):
+        for value in (0, -3, -(2**70)):
             yield BadCall(function, f"top_k-{value}", replaced(top_k=value), ValueError, ("top_k", str(value)))
         for value in (1.0, "1", None, True):
             yield BadCall(function, f"top_k-{value!r}", replaced(top_k=value), TypeError, ("top_k",))
@@ -319,7 +326,9 @@ def test_bad_call(bad):
 
 ABOUT_OUTPUTS = ("out", "overlap", "in-place", "gradient-over")
 IN_PLACE = [
-    bad for bad in BAD_CALLS if bad.function.gradient_out and not any(word in bad.what for word in ABOUT_OUTPUTS)
+    bad
+    for bad in BAD_CALLS
+    if bad.function.gradient_out and bad.function.in_place and not any(word in bad.what for word in ABOUT_OUTPUTS)
 ]
 
 

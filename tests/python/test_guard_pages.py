@@ -117,8 +117,6 @@ def call_measures(x: np.ndarray, places: Places, at_end: bool) -> None:
     ll.self_information(a, out=out)
     ll.self_information(a, base=2, out=out)
     ll.perplexity(a, out=out)
-    if x.dtype == wide:
-        ll.self_information(a, out=a)
 
 
 def walk(say: Callable[[str], None], dtypes: list[str]) -> int:

@@ -108,7 +108,7 @@ ll.root_mean_squared_error(pred, target, weight=weight)
 ll.mean_squared_error_value_and_grad(pred, target, weight=weight, grad_out=pred)
 """,
     "probabilities in place of logits": """
-p = filled((512, 131072), 'f4')
+p, bits = filled((512, 131072), 'f4'), filled((512, 131072), 'f4')
 target = np.arange(512)
 soft = np.broadcast_to(np.float32(0.5), p.shape)
 before = peak()
@@ -119,7 +119,7 @@ ll.accuracy(p, target, top_k=5)
 ll.binary_cross_entropy(p, soft, eps=1e-7)
 ll.cross_entropy_from_probs_value_and_grad(p, soft, eps=1e-7, grad_out=p)
 ll.cross_entropy_from_probs_value_and_grad(p, target, eps=1e-7, grad_out=p)
-ll.self_information(p, out=p)
+ll.self_information(p, out=bits)
 """,
     "softmax in place": """
 logits = filled((512, 131072), 'f4')

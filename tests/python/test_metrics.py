@@ -76,6 +76,13 @@ def test_weights_and_ignored_rows(dtype, rng):
     np.testing.assert_allclose(got, is_right(np.where(np.isnan(logits), 0, logits), target)[kept].mean(), rtol=1e-14)
 
 
+@pytest.mark.parametrize("top_k", [3, 4, 2**31, 2**63 - 1, 2**63, 2**70])
+def test_any_row_is_right_among_all_classes(top_k):
+    logits = np.array([[0, 1, 2], [2, 1, 0], [np.nan, 1, 2]])
+    assert ll.accuracy(logits, [0, 2, 2], top_k=top_k) == 2 / 3
+    assert ll.error_rate(logits, [0, 2, 2], top_k=top_k) == 1 / 3
+
+
 def test_nothing_counts():
     for function in (ll.accuracy, ll.error_rate):
         assert np.isnan(function(np.zeros((3, 2)), [-100, -100, -100]))
@@ -129,8 +136,8 @@ def test_perplexity(dtype, rng):
     assert np.all(ulps(got[finite], exact[finite]) <= 1)
     np.testing.assert_array_equal(got[~finite], exact[~finite])
     assert type(ll.perplexity(dtype(1))) is dtype
-    into = loss.copy()
-    assert ll.perplexity(into, out=into) is into
+    into = np.zeros_like(loss)
+    assert ll.perplexity(loss, out=into) is into
     assert_same_bits(into, got)
     for half in HALVES:
         assert_same_bits(ll.perplexity(loss.astype(half)), ll.perplexity(loss.astype(half).astype(np.float32)))

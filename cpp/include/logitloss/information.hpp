@@ -17,8 +17,8 @@ struct InformationOptions {
     int num_threads = 0;
 };
 
-/// -log p, element by element; +inf at 0. In bits exact for powers of two. `out` has the shape of `p` and may be `p`
-/// where the dtypes agree. `options.axis` is not used.
+/// -log p, element by element; +inf at 0. In bits exact for powers of two. `out` has the shape of `p`.
+/// `options.axis` is not used.
 void self_information(const ArrayView& p, const MutableArrayView& out, const InformationOptions& options = {});
 
 /// Shannon entropy  -sum_j p_j log p_j  of each row; `out` has the shape of `p` without the axis, here and below.

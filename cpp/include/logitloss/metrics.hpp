@@ -30,7 +30,7 @@ double accuracy(const ArrayView& logits, const ArrayView& target, const Accuracy
 double error_rate(const ArrayView& logits, const ArrayView& target, const AccuracyOptions& options = {});
 
 /// exp(loss), element by element, of losses in nats: float64 for float64 losses, float32 otherwise. `out` has the shape
-/// of `loss` and may be `loss` where the dtypes agree. Throws type_error and value_error for outputs that do not fit.
+/// of `loss`. Throws type_error and value_error for outputs that do not fit.
 void perplexity(const ArrayView& loss, const MutableArrayView& out, int num_threads = 0);
 
 }  // namespace logitloss

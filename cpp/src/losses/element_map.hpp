@@ -9,12 +9,12 @@
 
 namespace logitloss::detail {
 
-/// Checks the result of an elementwise function: the shape of the input, the dtype of losses, in place or apart.
+/// Checks the result of an elementwise function: the shape of the input, the dtype of losses, memory of its own.
 inline void require_element_result(const Argument& input, const Output& out) {
     require_floating(input);
     require_dtype(out, loss_dtype(input.view.dtype));
     require_shape(out, input.shape);
-    require_no_overlap(out, {&input}, {&input});
+    require_no_overlap(out, {&input});
 }
 
 /// Calls function(x, n, out) for every block; elements that are not of type T are staged as that.
