@@ -113,7 +113,7 @@ private:
     void run_information(const std::string& function, Hash& hash);
     void run_from_probs(const std::string& variant, Hash& hash);
     void run_binary_from_probs(const std::string& variant, Hash& hash);
-    void run_accuracy(Hash& hash);
+    void run_metric(const std::string& function, Hash& hash);
     void run_weighted(Hash& hash);
 
     std::string stream_;
@@ -309,13 +309,19 @@ void Case<T>::run_binary_from_probs(const std::string& variant, Hash& hash) {
 }
 
 template <class T>
-void Case<T>::run_accuracy(Hash& hash) {
+void Case<T>::run_metric(const std::string& function, Hash& hash) {
+    if (function == "perplexity") {
+        Array<Real<T>> per_element = matrix<Real<T>>();
+        perplexity(x_, per_element, num_threads_);
+        return hash.add(per_element);
+    }
+    const bool right = function == "accuracy";
     AccuracyOptions options;
     options.axis = strided_ ? 0 : -1;
     options.num_threads = num_threads_;
-    options.top_k = 3;
+    options.top_k = right ? 3 : 2;
     Array<double> share({});
-    share.data[0] = accuracy(units<T>(1, "p"), labels(), options);
+    share.data[0] = (right ? accuracy : error_rate)(units<T>(1, "p"), labels(), options);
     hash.add(share);
 }
 
@@ -342,8 +348,8 @@ void Case<T>::run(const std::string& function, Hash& hash) {
         run_from_probs(variant, hash);
     else if (family == "binary_cross_entropy")
         run_binary_from_probs(variant, hash);
-    else if (family == "accuracy")
-        run_accuracy(hash);
+    else if (family == "accuracy" || family == "error_rate" || family == "perplexity")
+        run_metric(function, hash);
     else if (family == "cross_entropy")
         run_cross_entropy(variant, hash);
     else if (family == "bce_with_logits")

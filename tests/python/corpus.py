@@ -240,6 +240,8 @@ FUNCTIONS: dict[str, Callable[[Case, int], Any]] = {
         c.probabilities(), c.unit(), eps=2.0**-6, num_threads=n
     ),
     "accuracy": lambda c, n: ll.accuracy(c.probabilities(), c.labels(), axis=c.axis, top_k=3, num_threads=n),
+    "error_rate": lambda c, n: ll.error_rate(c.probabilities(), c.labels(), axis=c.axis, top_k=2, num_threads=n),
+    "perplexity": lambda c, n: ll.perplexity(c.x, num_threads=n),
     "weighted_logsumexp": lambda c, n: ll.logsumexp(
         c.x, axis=c.axis, b=c.signed_weights(), return_sign=True, num_threads=n
     ),
@@ -254,6 +256,7 @@ ELEMENTWISE = (
     "mean_absolute_error",
     "root_mean_squared_error",
     "self_information",
+    "perplexity",
 )
 
 
@@ -266,6 +269,7 @@ OF_PROBABILITIES = (
     "cross_entropy_from_probs",
     "binary_cross_entropy",
     "accuracy",
+    "error_rate",
 )
 
 
