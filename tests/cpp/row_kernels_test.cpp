@@ -176,7 +176,7 @@ template <class T>
 std::vector<T> write(const Kernels<T>& k, const std::vector<T>& row, const RowScale<T>& scale, const T* q,
                      Patch<T> patch, StoreMode mode, std::size_t shift, bool* intact) {
     const Placed<T> x(row, shift);
-    Guarded<T> out(row.size(), mode == StoreMode::streaming ? 0 : shift);
+    Guarded<T> out(row.size(), shift);
     k.scaled_exponentials(x.data(), nullptr, row.size(), scale, q, patch, mode, out.data());
     *intact = out.intact();
     return out.values();
@@ -252,6 +252,53 @@ TEST_P(RowKernels, KeptExponentials) {
                 }
                 return outcome;
             });
+        });
+    };
+    check(float{});
+    check(double{});
+}
+
+// A row that is written during another one's sweep is the row that scaled_exponentials writes, and the sweep sees nothing
+// of it, whatever kind of block it goes over.
+TEST_P(RowKernels, RowsWrittenAlong) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        const Kernels<T>& k = kernels<T>();
+        over_rows<T>(all_rows<T>(), [&](const std::string& what, const std::vector<T>& row, Random& random) {
+            const std::size_t n = row.size();
+            std::vector<T> earlier(n);
+            ordinary_rows<T>()[0].fill(random, earlier);
+            RowScale<T> scale;
+            if (!scale_of<T>(k, earlier, T(-0.125), &scale))
+                return;
+            Guarded<T> exponentials(padded_length<T>(n)), kept(padded_length<T>(n)), kept_alone(padded_length<T>(n));
+            BlockState state, alone;
+            k.block_state(earlier.data(), n, no_index, &state, exponentials.data(), nullptr);
+            const std::size_t excluded = random.below(2) == 0 ? no_index : random.below(n);
+            k.block_state(row.data(), n, excluded, &alone, kept_alone.data(), nullptr);
+            for (T linear : {T(-0.125), T(0)})
+                for (std::size_t patched : {no_index, std::size_t{0}, n - 1}) {
+                    scale.linear = linear;
+                    const Patch<T> patch{patched, T(-0.75)};
+                    const std::size_t shift = random.below(16);
+                    Guarded<T> expected(n, shift), written(n, shift);
+                    k.scaled_exponentials(earlier.data(), exponentials.data(), n, scale, nullptr, patch,
+                                          StoreMode::cached, expected.data());
+                    const KeptRow<T> along{exponentials.data(), scale.scale, linear == T(0) ? T(-0.0) : linear, patch,
+                                           written.data(),      patched == 0};
+                    k.block_state(row.data(), n, excluded, &state, kept.data(), &along);
+                    Outcome with, without;
+                    with.add(state);
+                    without.add(alone);
+                    with.add(written.values());
+                    without.add(expected.values());
+                    if (state.kind != BlockKind::slow) {
+                        with.add(kept.data(), n);
+                        without.add(kept_alone.data(), n);
+                    }
+                    EXPECT_TRUE(with == without) << what << ": " << with.first_difference(without);
+                    EXPECT_TRUE(written.intact() && kept.intact() && exponentials.intact()) << what;
+                }
         });
     };
     check(float{});

@@ -11,7 +11,7 @@ template <class T>
 struct SelfInformation {
     const WideReader<T> probabilities;
     const Vec<double> unit;
-    const bool bits;
+    const bool nats, bits;
 
     LOGITLOSS_INLINE Wide operator()(std::size_t group, std::size_t lane) const {
         const Wide p = probabilities.at(group, lane);
@@ -19,14 +19,17 @@ struct SelfInformation {
     }
     LOGITLOSS_INLINE Vec<double> of(Vec<double> p) const {
         const Vec<double> zero = splat(0.0);
-        return bits ? zero - log_everywhere_by(p, Log2OfParts{}) : (zero - wide_log<T>(p)) / unit + zero;
+        if (bits)
+            return zero - log_everywhere_by(p, Log2OfParts{});
+        const Vec<double> information = zero - wide_log<T>(p);
+        return nats ? information : information / unit + zero;
     }
 };
 
 /// KernelTable::self_information.
 template <class T>
 void self_information(const T* p, std::size_t n, double unit, T* out) {
-    map_wide(n, SelfInformation<T>{WideReader<T>(p, n, T(1)), splat(unit), unit == 0.0}, out);
+    map_wide(n, SelfInformation<T>{WideReader<T>(p, n, T(1)), splat(unit), unit == 1.0, unit == 0.0}, out);
 }
 
 template <class T, class Reader>

@@ -181,7 +181,7 @@ struct TermRows {
 enum class StoreMode : std::int32_t {
     cached,     ///< fetches the lines to be written ahead of the stores
     in_place,   ///< the lines have just been read
-    streaming,  ///< past the caches; `out` must be aligned to 64 bytes
+    streaming,  ///< past the caches
 };
 
 /// Elements of a loss against targets in [0, 1]. All but `logits` and `target` may be null; `loss` and `grad` are

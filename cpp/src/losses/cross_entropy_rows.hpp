@@ -48,7 +48,7 @@ public:
         staged_ |= !arrays_.grad.direct();
         mode_ = choose_store_mode(call.grad.view.data == call.input.view.data,
                                   arrays_.rows.count() * call.classes * sizeof(T),
-                                  arrays_.grad.direct() && transform_.identity() ? arrays_.grad.alignment() : 1);
+                                  arrays_.grad.direct() && transform_.identity());
         terms_.grad_factor = call.normalization.gradient_factor * transform_.scale() * arrays_.upstream_of_sum;
     }
 

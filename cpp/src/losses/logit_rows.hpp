@@ -178,13 +178,12 @@ public:
         : lines_(argument, classes, class_operand),
           data_(argument.data),
           operand_(static_cast<std::size_t>(row_operand)),
-          alignment_(row_alignment(data_, rows, row_operand)),
-          direct_(lines_.template direct<T>(alignment_)),
-          side_by_side_(lines_.template side_by_side<T>(alignment_, rows.inner_stride(row_operand))) {}
+          direct_(lines_.template direct<T>(row_alignment(data_, rows, row_operand))),
+          side_by_side_(lines_.template side_by_side<T>(row_alignment(data_, rows, row_operand),
+                                                        rows.inner_stride(row_operand))) {}
 
     bool given() const { return data_ != nullptr; }
     bool direct() const { return direct_; }
-    std::size_t alignment() const { return alignment_; }
 
     /// Where to write n classes from `first` on; `store` must follow.
     T* place(const RowPlace& place, std::size_t first, const Buffer<T>& buffer) const {
@@ -249,7 +248,6 @@ private:
     ClassLines lines_;
     char* data_ = nullptr;
     std::size_t operand_ = 0;
-    std::size_t alignment_ = 1;
     bool direct_ = true;
     bool side_by_side_ = false;
 };

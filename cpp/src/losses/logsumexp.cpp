@@ -97,7 +97,7 @@ public:
             out_ = RowOutput<T>(out, positions_, out_operand, classes_, 1);
             staged |= !out_.direct();
             mode_ = choose_store_mode(out.view.data == x_.view.data, positions_.count() * classes_.count() * sizeof(T),
-                                      out_.direct() ? out_.alignment() : 1);
+                                      out_.direct());
         }
         run_rows<T>(*this, positions_, classes_, num_threads, staged);
     }

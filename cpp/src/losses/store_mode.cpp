@@ -23,11 +23,11 @@ std::size_t streaming_threshold() {
 
 }  // namespace
 
-StoreMode choose_store_mode(bool in_place, std::size_t bytes, std::size_t alignment) {
+StoreMode choose_store_mode(bool in_place, std::size_t bytes, bool direct) {
     static const std::size_t threshold = streaming_threshold();
     if (in_place)
         return StoreMode::in_place;
-    return alignment % 4 == 0 && bytes >= threshold ? StoreMode::streaming : StoreMode::cached;
+    return direct && bytes >= threshold ? StoreMode::streaming : StoreMode::cached;
 }
 
 }  // namespace logitloss::detail

@@ -7,9 +7,9 @@
 
 namespace logitloss::detail {
 
-/// In place where the input is overwritten. Past the caches where the output is larger than the last of them and
-/// every row starts at a multiple of 64 bytes (`alignment`); the environment variable LOGITLOSS_STREAM_BYTES moves
-/// that size. Otherwise through the caches. The choice changes speed only.
-StoreMode choose_store_mode(bool in_place, std::size_t bytes, std::size_t alignment);
+/// In place where the input is overwritten. Past the caches where the output is larger than the last of them and kernels
+/// write it themselves (`direct`); the environment variable LOGITLOSS_STREAM_BYTES moves that size. Otherwise through
+/// the caches. The choice changes speed only.
+StoreMode choose_store_mode(bool in_place, std::size_t bytes, bool direct);
 
 }  // namespace logitloss::detail
