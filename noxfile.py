@@ -1,4 +1,5 @@
-"""The chores, one verb each: nox -s tests, peers, cpp, lint, tidy, types, coverage, wheel, docs, bench.
+"""The chores, one verb each: nox -s tests, peers, cpp, lint, tidy, types, coverage, wheel, docs, bench; and the checks
+that take long: races, memcheck, sanitize, processors.
 
 CONTRIBUTING.md says more.
 """
@@ -29,6 +30,48 @@ def cpp(session: nox.Session) -> None:
     """Build and run the C++ tests alone: nox -s cpp -- sanitize (any workflow of CMakePresets.json)."""
     session.install("cmake>=3.25")
     session.run("cmake", "--workflow", "--preset", *(session.posargs or ["default"]))
+
+
+@nox.session
+def races(session: nox.Session) -> None:
+    """The C++ suite under ThreadSanitizer, on every instruction set that is named: nox -s races -- avx2."""
+    session.install("cmake>=3.25")
+    session.run("cmake", "--preset", "threads", "-DLOGITLOSS_TEST_SOURCES=*_test.cpp")
+    session.run("cmake", "--build", "--preset", "threads")
+    # It follows no fork, and replaces operator new itself.
+    tests = ("--test-dir", "build/threads", "--exclude-regex", "Fork|DeathTest|OutOfMemory", "--parallel", "2")
+    for isa in session.posargs or ["scalar", "avx2"]:
+        env = {"LOGITLOSS_ISA": isa, "TSAN_OPTIONS": "ignore_noninstrumented_modules=1"}
+        session.run("ctest", *tests, "--output-on-failure", env=env)
+
+
+@nox.session
+def memcheck(session: nox.Session) -> None:
+    """The C++ tests under valgrind, on scalar code, as far as they can run there: a quarter of an hour."""
+    session.install("cmake>=3.25")
+    session.run("cmake", "--preset", "default")
+    session.run("cmake", "--build", "--preset", "default")
+    tests = "EmptyArrays.*:LogSumExpState.*:ParallelFor.*:PlanThreads.*:ConcurrentCalls.*:Arguments.*:Halves*"
+    kernels = "Isa/BinaryKernels.*Bits/scalar:Threads/Golden*_5-*log_softmax_vjp*"
+    session.run("bash", ".ci/memcheck", "build/default", f"{tests}:{kernels}", external=True)
+
+
+@nox.session
+def sanitize(session: nox.Session) -> None:
+    """Python tests over a build with AddressSanitizer and UBSan: nox -s sanitize -- tests/python/test_sizes.py."""
+    session.install(".[test]", "ninja")
+    session.run("python", "tests/sanitized.py", *session.posargs)
+
+
+@nox.session
+def processors(session: nox.Session) -> None:
+    """The C++ suite on processors without AVX-512 and without AVX, by qemu: half an hour each."""
+    session.install("cmake>=3.25")
+    session.run("cmake", "--preset", "default")
+    session.run("cmake", "--build", "--preset", "default")
+    for cpu in session.posargs or ["Haswell", "Nehalem"]:
+        program = "build/default/tests/cpp/logitloss_tests"
+        session.run("qemu-x86_64", "-cpu", cpu, program, "--gtest_filter=-*emulated*", external=True)
 
 
 @nox.session

@@ -73,9 +73,9 @@ template <class T>
 void transpose_columns(const T* columns, TileShape shape, T* const* rows) {
     const std::size_t classes = shape.classes;
     constexpr std::size_t step = transposed_classes<T>;
-    // As integers: the rows need not be parts of one array.
-    const auto address = [](const T* p) { return reinterpret_cast<std::intptr_t>(p); };
-    const std::intptr_t ahead = 16 * (address(rows[1]) - address(rows[0]));  // bytes to the rows of steps to come
+    // As integers: the rows need not be parts of one array, nor what is ahead of them an address.
+    const auto address = [](const T* p) { return reinterpret_cast<std::uintptr_t>(p); };
+    const std::uintptr_t ahead = 16 * (address(rows[1]) - address(rows[0]));  // bytes to the rows of steps to come
     if constexpr (sizeof(T) == sizeof(float))
         if (classes < step)
             return classes == 2 ? transpose_short_columns<2>(columns, shape.lanes, rows)
@@ -85,7 +85,7 @@ void transpose_columns(const T* columns, TileShape shape, T* const* rows) {
             const std::size_t j = done + step <= classes ? done : classes - step;
             if (done * sizeof(T) % 64 == 0)
                 for (std::size_t r = 0; r < Vec<T>::lanes; ++r)
-                    prefetch_store(reinterpret_cast<const char*>(rows[lane + r] + j) + ahead);
+                    prefetch_store(reinterpret_cast<const void*>(address(rows[lane + r] + j) + ahead));
             Vec<T> quad[step];
             LOGITLOSS_UNROLL
             for (std::size_t i = 0; i < step; ++i)
