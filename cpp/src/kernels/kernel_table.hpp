@@ -29,9 +29,12 @@ constexpr std::size_t padded_length(std::size_t n) {
 /// The index that names no class.
 constexpr std::size_t no_index = static_cast<std::size_t>(-1);
 
+/// Largest magnitude of a maximum that the fast kernels take; their reduction of exp is exact up to it.
+constexpr double fast_limit = 131072.0;
+
 enum class BlockKind : std::int32_t {
-    normal,  ///< |max| is at most 2^17: sum and exponent hold
-    deep,    ///< max < -2^17 and no NaN: adds nothing to a row that also has a normal block
+    normal,  ///< |max| is at most fast_limit: sum and exponent hold
+    deep,    ///< max < -fast_limit and no NaN: adds nothing to a row that also has a normal block
     slow,    ///< +inf, a huge value, or a NaN that the maximum does not show: the row needs the careful kernels
 };
 

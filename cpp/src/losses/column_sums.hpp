@@ -14,18 +14,17 @@ namespace logitloss::detail {
 /// The rows that the fast kernels cannot do, as in BlockKind and RowReducer::merge.
 template <class T>
 void find_careful_rows(const Tile& tile, bool excluding, const T* top_of_others, TileSums<T>& sums) {
-    constexpr double limit = 131072.0;
     constexpr double far_above_deep = -124000.0;  // a logit beside which classes below -2^17 add nothing
     sums.any_careful = false;
     for (std::size_t r = 0; r < tile.lanes; ++r) {
         const double top = static_cast<double>(top_of_others[r]);
         const double logit = excluding ? static_cast<double>(sums.excluding.logit[r]) : 0.0;
         if (!excluding)
-            sums.careful[r] = !(std::fabs(top) <= limit);
-        else if (sums.target[r] < T(0) || !(std::fabs(logit) <= limit))
+            sums.careful[r] = !(std::fabs(top) <= fast_limit);
+        else if (sums.target[r] < T(0) || !(std::fabs(logit) <= fast_limit))
             sums.careful[r] = true;
         else
-            sums.careful[r] = top > limit || (top < -limit && top > -INFINITY && !(logit > far_above_deep));
+            sums.careful[r] = top > fast_limit || (top < -fast_limit && top > -INFINITY && !(logit > far_above_deep));
         sums.any_careful |= sums.reads(r) && sums.careful[r];
     }
 }
@@ -52,7 +51,7 @@ public:
     TakenOutOfColumns(const Tile& tile, const T* targets, T* columns)
         : tile_(tile), targets_(targets), columns_(columns) {}
 
-    /// Returns whether every |logit| is at most 2^17.
+    /// Returns whether every |logit| is at most fast_limit.
     bool take_out(T* logits) const {
         bool plain = true;
         for (std::size_t r = 0; r < tile_.lanes; ++r) {
@@ -62,7 +61,7 @@ public:
             T& place = at(r);
             logits[r] = place;
             place = -std::numeric_limits<T>::infinity();
-            plain &= std::fabs(logits[r]) <= T(131072);
+            plain &= std::fabs(logits[r]) <= T(fast_limit);
         }
         return plain;
     }

@@ -261,13 +261,6 @@ public:
 
     bool given() const { return data_ != nullptr; }
     double operator[](const RowPlace& place) const { return read_number(line_, at(place)); }
-    std::int64_t integer(const RowPlace& place) const {
-        if (line_.dtype != DType::int64 || line_.byteswapped)
-            return read_integer(line_, at(place));
-        std::int64_t value;  // what NumPy's default is, without the switch on the dtype
-        std::memcpy(&value, at(place), sizeof value);
-        return value;
-    }
 
     void read(const Tile& tile, double* values) const {
         const auto operand = static_cast<std::size_t>(operand_);

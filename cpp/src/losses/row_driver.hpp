@@ -310,12 +310,11 @@ private:
     void read_row(const RowPlace& place, std::size_t r, T* exponentials, const KeptRow<T>* along, TileSums<T>& sums,
                   Scratch<T>& scratch) const {
         const RowBlock<T> block = sweep_block(place, 0, scratch, exponentials, along);
-        constexpr double limit = 131072.0;
         const bool others_fit =
             block.others.kind == BlockKind::normal ||
             (block.out_index != no_index && block.others.max == -INFINITY && block.others.kind == BlockKind::deep);
         const bool fits = others_fit && (block.out_index == no_index ? problem_.taken_out() == TakenOut::none
-                                                                     : std::fabs(block.out_logit) <= limit);
+                                                                     : std::fabs(block.out_logit) <= fast_limit);
         sums.careful[r] = !fits;
         sums.any_careful |= !fits;
         if (!fits)

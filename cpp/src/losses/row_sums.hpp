@@ -158,7 +158,7 @@ public:
     /// Whether the fast kernels' sums hold. Deep classes, below -2^17, add nothing to a row whose exponent is far
     /// above theirs; otherwise they decide it.
     bool careful(double anchor) const {
-        constexpr double far_above_deep = -180000.0;
+        constexpr double far_above_deep = -180000.0;  // an exponent; that of -fast_limit is -189,094
         return slow_ || (deep_ && larger(exponent_, anchor) < far_above_deep);
     }
     void add(std::size_t index, const BlockState& state) {
@@ -257,9 +257,6 @@ public:
     }
 
 private:
-    /// The fast kernels' domain (BlockKind).
-    static constexpr double limit = 131072.0;
-
     static void set_reference(RowBlock<T>& block) {
         const double top = larger(block.others.max, block.out_logit);
         block.reference = std::isfinite(top) ? top : 0.0;
@@ -297,7 +294,7 @@ private:
         return exponent == no_exponent && out_block == no_index;
     }
     bool unusable(T out_logit, std::size_t out_block) const {
-        return out_block != no_index && !(std::fabs(static_cast<double>(out_logit)) <= limit);
+        return out_block != no_index && !(std::fabs(static_cast<double>(out_logit)) <= fast_limit);
     }
 
     /// The block whose class is taken out of the row: the target's, or the first that holds the row's largest.

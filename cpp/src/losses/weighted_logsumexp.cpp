@@ -129,7 +129,7 @@ private:
             return weight_is_nan(place, plan, buffers) ? SignedLog{quiet_nan, quiet_nan} : SignedLog{-infinity, 0.0};
         if (top == infinity || heaviest == infinity)
             return infinite_sum(place, plan, buffers);
-        const bool fast = std::fabs(top) <= 131072.0;
+        const bool fast = std::fabs(top) <= fast_limit;
         LogSumExpEnds<double> ends;
         std::fill(ends.max, ends.max + row_batch, fast ? top : 0.0);
         const double exponent = fast ? std::nearbyint(top * 0x1.71547652b82fep+0) : 0.0;
