@@ -98,7 +98,7 @@ def cross_entropy(
         Class index of rows that are not read and count as 0. None: no row is ignored.
     label_smoothing : float
         e, in [0, 1]. It puts e/C on masked classes too, so a row with a logit of ``-inf`` costs ``+inf`` then, as in
-        PyTorch, unless that class has the weight 0.
+        PyTorch, and one with a logit of ``+inf`` NaN, unless that class has the weight 0.
     z_loss : float
         c: adds ``c L^2`` to each row, before the weights (``w_y`` of the row's class index, or 1).
     softcap : float, optional

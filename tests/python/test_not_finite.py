@@ -154,6 +154,25 @@ def test_smoothing_still_puts_its_share_on_a_masked_class(classes, dtype, rng):
 
 @every_dtype
 @every_size
+@pytest.mark.parametrize("smoothing", [1e-30, 1e-60, 1e-300])
+def test_a_share_that_float32_does_not_hold_is_one(smoothing, classes, dtype, rng):
+    masked = special_rows(rng, classes, dtype, -INF, 0)
+    infinite = special_rows(rng, classes, dtype, INF, 0)
+    labels = np.full(ROWS, 1)
+    one_hot = (np.arange(classes) == 1).astype(np.float32) + np.zeros((ROWS, 1), np.float32)
+    for target, options in ((labels, {}), (labels, {"class_weight": np.ones(classes)}), (one_hot, {})):
+        options = options | {"label_smoothing": smoothing}
+        loss, grad = cross_entropy_none(masked, target, -1, **options)
+        assert loss[SPECIAL] == INF
+        assert np.isfinite(np.delete(loss, SPECIAL)).all()
+        exact = reference.cross_entropy(np.delete(masked, SPECIAL, 0), target[1:], reduction="none", **options)
+        assert_within(np.delete(grad, SPECIAL, 0), exact.grad, 1e-6, exact.grad_magnitude, floor(dtype))
+        loss, _ = cross_entropy_none(infinite, target, -1, **options)
+        assert np.isnan(loss[SPECIAL])
+
+
+@every_dtype
+@every_size
 @pytest.mark.parametrize("options", [{"softcap": 5.0}, {"softcap": 5.0, "margin": 0.5, "scale": 2.0}], ids=str)
 def test_a_masked_target_under_a_softcap(options, classes, dtype, rng):
     for column in ends_and_borders(classes):
@@ -330,6 +349,25 @@ def test_plus_infinity_with_probability_targets(classes, dtype, rng):
             loss, grad = cross_entropy_none(logits, target, -1)
             np.testing.assert_equal(loss[SPECIAL], want)
             assert np.isnan(grad[SPECIAL]).all()
+
+
+@every_dtype
+@every_size
+@pytest.mark.parametrize("smoothing", [0.25, 1.0])
+@pytest.mark.parametrize("z_loss", [0.0, 0.5])
+def test_smoothing_has_a_share_of_the_target_at_plus_infinity(z_loss, smoothing, classes, dtype, rng):
+    """L - z is NaN there, and every class is a target."""
+    for column in ends_and_borders(classes):
+        logits = special_rows(rng, classes, dtype, INF, column)
+        labels = np.full(ROWS, (column + 1) % classes)
+        one_hot = (np.arange(classes) == labels[:, None]).astype(np.uint8)
+        for target in (labels, one_hot):
+            for options in ({}, {"class_weight": np.ones(classes)}):
+                smoothed = {"label_smoothing": smoothing, "z_loss": z_loss} | options
+                loss, grad = cross_entropy_none(logits, target, -1, **smoothed)
+                assert np.isnan(loss[SPECIAL])
+                assert np.isfinite(np.delete(loss, SPECIAL)).all()
+                assert np.isnan(grad[SPECIAL]).all()
 
 
 # ------------------------------------------------------------------------------------------------------------- NaN

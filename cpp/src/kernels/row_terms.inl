@@ -69,7 +69,8 @@ private:
     static LOGITLOSS_INLINE void add_smoothing(const TermRows<T>& rows, std::size_t i, double each, RowTerms& terms) {
         const Vec<double> spread = splat(each);
         const Vec<double> mass = load(rows.other_mass + i) + load(rows.out_mass + i);
-        const Vec<double> above_max = max(load(rows.ends->lse + i) - widened(rows.max, i), splat(0.0));
+        // The NaN of inf - inf is kept: the class of a logit of +inf has a share too, and there L - z is NaN.
+        const Vec<double> above_max = max(splat(0.0), load(rows.ends->lse + i) - widened(rows.max, i));
         terms.loss = terms.loss + spread * (times(mass, above_max) + load(rows.gaps + i));
         terms.mass = terms.mass + spread * mass;
         terms.linear = splat(-each);

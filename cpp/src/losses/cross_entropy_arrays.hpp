@@ -23,6 +23,9 @@ namespace logitloss::detail {
 /// given. It follows from the coefficients of the block alone, and all others keep the kernels and the bits they have.
 class CoefficientRange {
 public:
+    /// Of a factor that all coefficients share, a class weight or a smoothing's e/C.
+    static constexpr double least = 0x1p-60;
+
     /// Makes room for a class weight.
     void take(double weight) {
         const double size = std::fabs(weight);
@@ -32,7 +35,7 @@ public:
         most_weight_ = std::max(most_weight_, size);
     }
     /// Whether the class weights alone are too far from 1.
-    bool nothing_fits() const { return least_weight_ < 0x1p-60 || most_weight_ > 0x1p60; }
+    bool nothing_fits() const { return least_weight_ < least || most_weight_ > 1.0 / least; }
     /// Whether it holds n class probabilities.
     bool holds(const double* t, std::size_t n) const {
         const std::uint64_t small = bits_of(0x1p-126 / least_weight_);
@@ -214,7 +217,8 @@ private:
             for (std::size_t i = 0; i < n; ++i)
                 range_.take(buffer[i]);
         }
-        all_far_ = range_.nothing_fits();
+        const double spread = smoothing_ / static_cast<double>(class_count_);
+        all_far_ = range_.nothing_fits() || (spread > 0.0 && spread < CoefficientRange::least);
         look_ = target_may_be_far;
     }
 
