@@ -107,4 +107,4 @@ def weighted_operands(a: Array, b: Array, given: Any) -> tuple[Array, Array, np.
     promoted = _for_promotion(a.dtype)
     if given is not None and type(given) not in (int, float, bool):
         promoted = np.result_type(promoted, _for_promotion(b.dtype))
-    return wide_a, wide_b, np.dtype(np.float64 if promoted == np.float64 else np.float32)
+    return wide_a, wide_b, np.dtype(np.float64 if promoted.type is np.float64 else np.float32)

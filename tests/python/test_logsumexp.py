@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 import reference
-from checks import DTYPES, assert_within
+from checks import DTYPES, assert_same_bits, assert_within
 
 import logitloss as ll
 
@@ -60,6 +60,20 @@ def test_weights_and_signs(keepdims, axis, dtype, rng):
             magnitude = np.abs(want) + np.exp(total - want)
         np.testing.assert_array_equal(np.reshape(sign, want.shape), want_sign)
         assert_within(np.reshape(got, want.shape), want, 4 * tolerance(dtype), magnitude)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int16])
+@pytest.mark.parametrize("b", [None, 2, 0.5, "array"])
+@pytest.mark.parametrize("return_sign", [False, True])
+def test_the_byte_order_changes_nothing(return_sign, b, dtype, rng):
+    a, weights = (4 * rng.standard_normal((3, 5))).astype(dtype), rng.integers(-2, 3, (3, 5)).astype(dtype)
+    other = a.dtype.newbyteorder()
+    want, got = (
+        ll.logsumexp(a.astype(order), 0, weights.astype(order) if b == "array" else b, return_sign=return_sign)
+        for order in (a.dtype, other)
+    )
+    for g, w in zip(got, want, strict=True) if return_sign else [(got, want)]:
+        assert_same_bits(g, w)
 
 
 def test_b_may_be_larger_than_a(rng):
