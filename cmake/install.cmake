@@ -3,6 +3,17 @@
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/logitloss)
 
 install(TARGETS logitloss EXPORT logitlossTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+# `cmake --install --strip`, as it is done for a wheel, leaves archives as they are. A twentieth of this one are names of
+# local symbols, which no linker needs.
+if(CMAKE_STRIP AND NOT APPLE)
+  install(
+    CODE "
+if(CMAKE_INSTALL_DO_STRIP)
+  execute_process(
+    COMMAND \"${CMAKE_STRIP}\" -D --strip-unneeded
+            \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR}/$<TARGET_FILE_NAME:logitloss>\")
+endif()")
+endif()
 install(DIRECTORY cpp/include/logitloss DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT logitlossTargets NAMESPACE logitloss:: DESTINATION ${package_dir})
 
