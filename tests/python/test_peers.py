@@ -220,6 +220,11 @@ TORCH_DIFFERENCES = {  # as the page "coming from" lists them: logits, target, o
     "all ignored": ([[1.0, 0.0]], [-100], {}, NAN, [[0, 0]], NAN, [[0, 0]]),
     "no weight": ([[1.0, 0.0]], [0], {"weight": [0.0, 1.0]}, NAN, [[0, 0]], NAN, [[NAN, NAN]]),
     "smoothed mask": ([[0.0, -INF]], [0], {"label_smoothing": 0.5}, INF, [[0.25, -0.25]], INF, [[0.25, -0.25]]),
+    "smoothed mask of weight 0": (
+        *([[0.0, -INF]], [0], {"label_smoothing": 0.5, "weight": [1.0, 0.0]}),
+        *(0, [[0, 0]], NAN, [[0, 0]]),
+    ),
+    "smoothed +inf": ([[INF, 0.0]], [1], {"label_smoothing": 0.5}, NAN, [[NAN, NAN]], NAN, [[NAN, NAN]]),
 }
 
 
@@ -256,6 +261,16 @@ def test_where_torch_differs_in_binary_losses(torch):
         logits,
     )
     np.testing.assert_allclose(theirs, [NAN, NAN, INF, np.log(2), 0])
+
+
+def test_where_torch_differs_beside_plus_infinity(torch):
+    row = [INF, 0.0, -INF]
+    np.testing.assert_equal(ll.log_softmax(row), [NAN, -INF, -INF])
+    np.testing.assert_equal(torch.log_softmax(torch.tensor(row), 0).numpy(), [NAN, NAN, NAN])
+    value, grad = ll.logsumexp_value_and_grad(row)
+    np.testing.assert_equal([value, *grad], [INF, NAN, NAN, NAN])
+    theirs = peer_gradient(torch, lambda x: torch.logsumexp(x, 0), row)
+    np.testing.assert_equal([theirs[0], *theirs[1]], [INF, NAN, 0, 0])
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
