@@ -85,6 +85,7 @@ void transpose_columns(const T* columns, TileShape shape, T* const* rows) {
             const std::size_t j = done + step <= classes ? done : classes - step;
             if (done * sizeof(T) % 64 == 0)
                 for (std::size_t r = 0; r < Vec<T>::lanes; ++r)
+                    // NOLINTNEXTLINE(performance-no-int-to-ptr): nothing is read there
                     prefetch_store(reinterpret_cast<const void*>(address(rows[lane + r] + j) + ahead));
             Vec<T> quad[step];
             LOGITLOSS_UNROLL

@@ -129,7 +129,7 @@ public:
         }
         if (!call.indices)
             exact_probabilities_ = RowInput<double>(call.target, rows, target_rows, classes, target_classes);
-        if (std::is_same<T, float>::value && (!call.indices || smoothing_ > 0.0))
+        if (std::is_same_v<T, float> && (!call.indices || smoothing_ > 0.0))
             find_range(!call.indices && call.target.view.dtype == DType::float64);
     }
     CrossEntropyArrays(const CrossEntropyArrays&) = delete;  // the arrays point to its positions
