@@ -95,7 +95,7 @@ MUTATIONS = [
     ),
     Mutation(
         "NaNs of a gradient are written as they come",
-        "cpp/src/losses/cross_entropy_rows.hpp",
+        "cpp/src/losses/cross_entropy/cross_entropy_rows.hpp",
         "kernels().canonical_nan(out, n);",
         "(void)out;",
         ("test_one_nan.py",),

@@ -1,0 +1,55 @@
+// What the losses on probabilities share: clipping, and the refusal of what is no probability.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "arguments/arguments.hpp"
+#include "kernels/kernel_table.hpp"
+#include "layout/staging.hpp"
+#include "traversal/positions.hpp"
+
+namespace logitloss::detail {
+
+inline void check_eps(std::optional<double> eps) {
+    if (eps && !(*eps >= 0.0 && *eps < 0.5))
+        throw value_error("eps: got " + to_string(*eps) + ", expected None or a value in [0, 0.5)");
+}
+
+/// x as float32 has it. By way of memory: GCC 12 takes a pair of such conversions there and back for nothing.
+inline double in_float32(double x) {
+    const volatile float rounded = static_cast<float>(x);
+    return static_cast<double>(rounded);
+}
+
+/// Bounds as the arithmetic of the probabilities' dtype has them: 1 - 1e-7 is 0.99999988 in float32.
+inline Clipping clipping_of(std::optional<double> eps, DType dtype) {
+    if (!eps)
+        return {};
+    if (dtype == DType::float64)
+        return {true, *eps, 1.0 - *eps, 1.0};
+    return {true, in_float32(*eps), in_float32(1.0 - *eps), 1.0};
+}
+
+/// Throws for the first element of `probs` outside [0, 1] that is not skipped. `operands` are the strides with which
+/// other arrays walk the shape of `probs`; skip(cursor) finds their offsets there under 1, 2, ...
+template <class Skip>
+[[noreturn]] void reject_first_outside_unit(const Argument& probs, const std::vector<Shape>& operands, Skip&& skip) {
+    Positions positions(probs.shape);  // not simplified: the first in C order
+    positions.add(probs.strides);
+    for (const Shape& strides : operands)
+        positions.add(strides);
+    const Line line{probs.view.dtype, probs.view.byteswapped, 0};
+    Positions::Cursor cursor(positions, 0);
+    for (std::size_t position = 0; position < positions.count(); ++position, cursor.advance()) {
+        const double p = read_number(line, probs.bytes() + cursor.offset(0));
+        if ((p >= 0.0 && p <= 1.0) || skip(cursor))
+            continue;
+        throw value_error(std::string(probs.name) + index_text(probs.shape, position) + ": got " + to_string(p) +
+                          ", expected a probability in [0, 1], or an eps to clip others with");
+    }
+    throw value_error(std::string(probs.name) + ": probabilities changed while they were checked");
+}
+
+}  // namespace logitloss::detail

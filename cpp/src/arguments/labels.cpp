@@ -1,0 +1,188 @@
+#include "arguments/labels.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <string>
+#include <vector>
+
+#include "layout/staging.hpp"
+#include "logits/log_sum_exp_rows.hpp"
+#include "runtime/dispatch.hpp"
+#include "runtime/float_environment.hpp"
+#include "runtime/threads.hpp"
+#include "traversal/positions.hpp"
+
+namespace logitloss::detail {
+namespace {
+
+constexpr std::size_t chunk_positions = 32768;
+constexpr std::size_t run_positions = 256;
+
+/// The label that is ignored, if the target can hold it: what read_integer gives for a uint64 above all int64 is not.
+std::optional<std::int64_t> label_ignored(const Argument& target, std::optional<std::int64_t> ignore_index) {
+    const bool out_of_reach = ignore_index && *ignore_index < 0 && target.view.dtype == DType::uint64;
+    return out_of_reach ? std::nullopt : ignore_index;
+}
+
+/// Calls fn(cursor, n, index_in_chunk) for runs of at most run_positions along the innermost axis of one chunk.
+template <class Fn>
+void for_runs(const Positions& positions, std::size_t chunk, Fn&& fn) {
+    const std::size_t first = chunk * chunk_positions;
+    std::size_t left = std::min(chunk_positions, positions.count() - first);
+    Positions::Cursor cursor(positions, first);
+    for (std::size_t done = 0; left > 0;) {
+        const std::size_t n = std::min({left, cursor.inner_left(), run_positions});
+        fn(cursor, n, done);
+        cursor.advance_inner(n);
+        done += n;
+        left -= n;
+    }
+}
+
+/// Adds up chunks in parallel and in a fixed order: sum_chunk(chunk) gives one chunk's part.
+template <class Fn>
+double sum_chunks(std::size_t positions, int num_threads, Fn&& sum_chunk) {
+    const FloatEnvironment environment;
+    std::vector<double> partial((positions + chunk_positions - 1) / chunk_positions);
+    parallel_for(partial.size(), 1, plan_threads(positions, num_threads),
+                 [&](std::size_t first, std::size_t last, int) {
+                     for (std::size_t chunk = first; chunk < last; ++chunk)
+                         partial[chunk] = sum_chunk(chunk);
+                 });
+    StridedSum total;
+    for (std::size_t chunk = 0; chunk < partial.size(); ++chunk)
+        total.add(chunk, partial[chunk]);
+    return total.total();
+}
+
+/// n integers where they lie, if they are int64 one behind the other, or in `buffer`.
+const std::int64_t* integers(const Line& line, const char* data, std::size_t n, std::int64_t* buffer) {
+    const bool aligned = reinterpret_cast<std::uintptr_t>(data) % alignof(std::int64_t) == 0;
+    if (aligned && line.dtype == DType::int64 && !line.byteswapped && line.stride == sizeof(std::int64_t))
+        return reinterpret_cast<const std::int64_t*>(data);
+    gather_integers(line, data, n, buffer);
+    return buffer;
+}
+
+/// The label as its dtype has it, also where read_integer cannot.
+std::string label_text(const Line& line, const char* data) {
+    if (line.dtype != DType::uint64)
+        return std::to_string(read_integer(line, data));
+    unsigned char bytes[8];
+    std::copy(data, data + 8, bytes);
+    if (line.byteswapped)
+        std::reverse(bytes, bytes + 8);
+    std::uint64_t value;
+    std::memcpy(&value, bytes, sizeof value);
+    return std::to_string(value);
+}
+
+[[noreturn]] void reject_first_bad_label(const Argument& target, const Line& line, std::size_t classes,
+                                         std::optional<std::int64_t> ignore_index) {
+    Positions positions(target.shape);  // not simplified: the first in the order of target's own index
+    positions.add(target.strides);
+    Positions::Cursor cursor(positions, 0);
+    for (std::size_t position = 0; position < positions.count(); ++position, cursor.advance()) {
+        const char* data = target.bytes() + cursor.offset(0);
+        const std::int64_t label = read_integer(line, data);
+        if (label == label_ignored(target, ignore_index) || (label >= 0 && static_cast<std::uint64_t>(label) < classes))
+            continue;
+        std::string expected = "a class in [0, " + std::to_string(classes) + ")";
+        if (ignore_index)
+            expected += " or ignore_index (" + std::to_string(*ignore_index) + ")";
+        throw value_error(std::string(target.name) + index_text(target.shape, position) + ": got label " +
+                          label_text(line, data) + ", expected " + expected + " for " + std::to_string(classes) +
+                          " classes");
+    }
+    throw value_error(std::string(target.name) + ": labels changed while they were checked");
+}
+
+}  // namespace
+
+bool holds_class_indices(const Argument& target, const Shape& all, const Shape& rows) {
+    if (target.shape.size() + 1 == all.size()) {
+        if (!is_integer(target.view.dtype))
+            throw type_error(std::string(target.name) + ": got dtype " + name(target.view.dtype) +
+                             ", expected an integer dtype for class indices (or class probabilities of shape " +
+                             to_string(all) + ")");
+        require_shape(target, rows);
+        return true;
+    }
+    if (target.shape != all)
+        throw value_error(std::string(target.name) + ": got shape " + to_string(target.shape) + ", expected " +
+                          to_string(rows) + " (class indices) or " + to_string(all) + " (class probabilities)");
+    return false;
+}
+
+double check_labels(const Argument& target, std::size_t classes, std::optional<std::int64_t> ignore_index,
+                    const Argument& class_weight, const Argument& sample_weight, int num_threads) {
+    Positions positions(target.shape);
+    positions.add(target.strides);
+    if (sample_weight.given())
+        positions.add(broadcast_strides(sample_weight, target.shape));
+    positions.simplify(true);
+    const Line labels{target.view.dtype, target.view.byteswapped, positions.inner_stride(0)};
+    const Line per_class{class_weight.view.dtype, class_weight.view.byteswapped, 0};
+    const Line per_sample{sample_weight.view.dtype, sample_weight.view.byteswapped,
+                          sample_weight.given() ? positions.inner_stride(1) : 0};
+    const std::ptrdiff_t class_stride = class_weight.given() ? class_weight.strides[0] : 0;
+    const NumberKernels& numbers = kernels().numbers;
+    const bool ignores = label_ignored(target, ignore_index).has_value();
+    const std::int64_t ignored = ignore_index.value_or(-1);
+    std::atomic<bool> bad{false};
+
+    const double total = sum_chunks(positions.count(), num_threads, [&](std::size_t chunk) {
+        StridedSum weighted;
+        double counted = 0.0;
+        for_runs(positions, chunk, [&](const Positions::Cursor& cursor, std::size_t n, std::size_t done) {
+            std::int64_t buffer[run_positions];
+            const char* data = target.bytes() + cursor.offset(0);
+            const std::int64_t* label = integers(labels, data, n, buffer);
+            const SumPair counts = numbers.count_labels(label, n, classes, ignores, ignored);
+            counted += counts.second;
+            if (counts.first != 0.0)
+                bad.store(true, std::memory_order_relaxed);
+            if (counts.first != 0.0 || (!sample_weight.given() && !class_weight.given()))
+                return;
+            double weight[run_positions];
+            if (sample_weight.given())
+                gather(per_sample, sample_weight.bytes() + cursor.offset(1), n, weight);
+            else
+                std::fill(weight, weight + n, 1.0);
+            for (std::size_t i = 0; i < n; ++i) {
+                const std::int64_t number = label[i];
+                if (ignores && number == ignored)
+                    continue;
+                // It was checked, but another thread of the caller's may be writing it.
+                if (class_weight.given() && static_cast<std::uint64_t>(number) < classes)
+                    weight[i] *= read_number(per_class, class_weight.bytes() + number * class_stride);
+                weighted.add(done + i, weight[i]);
+            }
+        });
+        return sample_weight.given() || class_weight.given() ? weighted.total() : counted;
+    });
+    if (bad)
+        reject_first_bad_label(target, labels, classes, ignore_index);
+    return total;
+}
+
+double sum_sample_weights(const Argument& sample_weight, const Shape& shape, int num_threads) {
+    Positions positions(shape);
+    if (!sample_weight.given())
+        return static_cast<double>(positions.count());
+    positions.add(broadcast_strides(sample_weight, shape));
+    positions.simplify(true);
+    const Line line{sample_weight.view.dtype, sample_weight.view.byteswapped, positions.inner_stride(0)};
+    return sum_chunks(positions.count(), num_threads, [&](std::size_t chunk) {
+        StridedSum sum;
+        for_runs(positions, chunk, [&](const Positions::Cursor& cursor, std::size_t n, std::size_t done) {
+            double weight[run_positions];
+            gather(line, sample_weight.bytes() + cursor.offset(0), n, weight);
+            for (std::size_t i = 0; i < n; ++i)
+                sum.add(done + i, weight[i]);
+        });
+        return sum.total();
+    });
+}
+
+}  // namespace logitloss::detail

@@ -1,0 +1,385 @@
+// A row of logits, from its blocks to its end: what log-sum-exp, softmax and cross-entropy share.
+//
+// A row is cut into blocks of block_size classes. Each block gives a RowBlock, wherever and on whichever thread; the
+// blocks of a row merge into RowSums, which a kernel turns into the row's end. Rows that hold +inf, NaN or huge values
+// come out `careful`, and their ends are made here in float64.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstring>
+#include <vector>
+
+#include "kernels/kernel_table.hpp"
+#include "layout/staging.hpp"
+#include "traversal/row_tile.hpp"
+
+namespace logitloss::detail {
+
+/// Which class is taken out of a row's sum. The relative accuracy of that class's own loss and gradient hangs on it
+/// (Note [confident rows]).
+enum class TakenOut { none, target, largest };
+
+/// The larger number; NaN only if both are.
+inline double larger(double a, double b) { return a > b || b != b ? a : b; }
+
+/// 2^k for integral k <= 0; 0 below the normal numbers.
+inline double power_of_two(double k) {
+    if (k < -1022.0)
+        return 0.0;
+    const std::uint64_t bits = static_cast<std::uint64_t>(1023 + static_cast<int>(k)) << 52;
+    double power;
+    std::memcpy(&power, &bits, sizeof power);
+    return power;
+}
+
+/// Eight strided sums and their tree: the order in which the library adds up numbers that are not lanes of a vector.
+/// What each addition rounds away is added up beside it, so that a mean over millions of rows keeps its digits.
+class StridedSum {
+public:
+    void add(std::size_t index, double value) {
+        double& part = parts_[index % 8];
+        const double sum = part + value;
+        const double back = sum - part;
+        lost_[index % 8] += (part - (sum - back)) + (value - back);
+        part = sum;
+    }
+    /// `count` values from `index` on.
+    void add(const NumberKernels& kernels, std::size_t index, std::size_t count, const double* values) {
+        const std::size_t whole = index % 8 == 0 ? count / 8 * 8 : 0;
+        kernels.add_strided(values, whole, parts_, lost_);
+        for (std::size_t i = whole; i < count; ++i)
+            add(index + i, values[i]);
+    }
+    double total() const {
+        const double sum = tree(parts_);
+        const double lost = tree(lost_);
+        return lost - lost == 0.0 ? sum + lost : sum;  // infinities and NaN have nothing to add
+    }
+
+private:
+    static double tree(const double (&t)[8]) {
+        return ((t[0] + t[4]) + (t[2] + t[6])) + ((t[1] + t[5]) + (t[3] + t[7]));
+    }
+
+    double parts_[8] = {};
+    double lost_[8] = {};
+};
+
+/// One block of a row.
+template <class T>
+struct RowBlock {
+    BlockState others;                 ///< without the class that is taken out
+    std::size_t out_index = no_index;  ///< that class, within the block; no_index if it is not in this one
+    double out_logit = -INFINITY;      ///< its logit
+    double gaps = 0.0;                 ///< sum_j q_j (reference - x_j)
+    double reference = 0.0;            ///< the block's largest logit, or 0 if that is not finite
+    double mass = 0.0;                 ///< sum_j q_j without the class taken out
+    double out_mass = 0.0;             ///< q of that class
+};
+
+/// Coefficients of a block's linear term: numbers of type T or, where T is too narrow for them, read piece by piece in
+/// float64 (Note [coefficients in float64]).
+template <class T, class Reader>
+struct BlockCoefficients {
+    static constexpr std::size_t piece = 256;
+
+    const T* values = nullptr;    ///< null: all 1, unless `far` has them
+    const Reader* far = nullptr;  ///< null unless T is too narrow
+    const RowPlace* place = nullptr;
+    std::size_t first = 0;  ///< number of the block's first class
+
+    BlockCoefficients() = default;
+    BlockCoefficients(const T* near_values, const Reader* far_values, const RowPlace& row, std::size_t first_class)
+        : values(near_values), far(far_values), place(&row), first(first_class) {}
+
+    /// Calls fn(i, count, q) for pieces of a block of n: coefficients i to i + count in float64.
+    template <class Fn>
+    void for_pieces(std::size_t n, Fn&& fn) const {
+        double q[piece];
+        for (std::size_t i = 0; i < n; i += piece) {
+            const std::size_t count = std::min(piece, n - i);
+            if (far != nullptr)
+                far->exact_coefficients(*place, first + i, count, q);
+            else if (values != nullptr)
+                std::copy(values + i, values + i + count, q);
+            else
+                std::fill(q, q + count, 1.0);
+            fn(i, count, q);
+        }
+    }
+};
+
+/// All blocks of a row together.
+template <class T>
+struct RowSums {
+    bool careful = false;
+    double sum = 0.0;  ///< of the exponentials, without the class taken out
+    double exponent = no_exponent;
+    T max = T(0);                      ///< the largest logit of all
+    T out_logit = T(0);                ///< logit of the class taken out
+    std::size_t out_class = no_index;  ///< its index
+    double gaps = 0.0;                 ///< sum_j q_j (max - x_j)
+    double other_mass = 0.0;           ///< sum_j q_j without the class taken out
+    double out_mass = 0.0;             ///< q of that class
+};
+
+/// The end of a careful row: what LogSumExpEnds and ExcludedEnds hold of others.
+struct RowEnd {
+    double lse = 0.0;          ///< L
+    double gap = 0.0;          ///< L - logit of the class taken out, or L - max where none is
+    double base = 0.0;         ///< exponentials are exp(x - base)
+    double scale = 0.0;        ///< 1 / their sum: probabilities are scale * exponentials
+    double probability = 0.0;  ///< of the class taken out
+    double complement = 0.0;   ///< 1 - probability, to relative accuracy
+};
+
+/// What careful_write takes the exponentials against, of a row that is written with it: a careful one, or one whose
+/// factors T does not hold though it may hold their products with exponentials.
+template <class Write>
+double reference_of(const Write& row) {
+    constexpr double ln2 = 0x1.62e42fefa39efp-1;
+    return row.careful ? row.base : row.base * ln2;
+}
+
+/// Merges states exactly: powers of two scale without rounding, so only the order of the additions could matter, and
+/// that is the order of the blocks.
+class StateMerger {
+public:
+    /// First over all states, then again to add them.
+    void consider(const BlockState& state) {
+        slow_ |= state.kind == BlockKind::slow;
+        if (state.kind == BlockKind::normal)
+            exponent_ = larger(exponent_, state.exponent);
+        else
+            deep_ |= state.max > -INFINITY;
+    }
+    /// Whether the fast kernels' sums hold. Deep classes, below -2^17, add nothing to a row whose exponent is far
+    /// above theirs; otherwise they decide it.
+    bool careful(double anchor) const {
+        constexpr double far_above_deep = -180000.0;  // an exponent; that of -fast_limit is -189,094
+        return slow_ || (deep_ && larger(exponent_, anchor) < far_above_deep);
+    }
+    void add(std::size_t index, const BlockState& state) {
+        if (state.kind == BlockKind::normal)
+            sum_.add(index, state.sum * power_of_two(state.exponent - exponent_));
+    }
+    double exponent() const { return exponent_; }
+    double sum() const { return sum_.total(); }
+
+private:
+    StridedSum sum_;
+    double exponent_ = no_exponent;
+    bool deep_ = false;
+    bool slow_ = false;
+};
+
+/// Reads and reduces the blocks of one kind of row with one set of kernels.
+template <class T>
+class RowReducer {
+public:
+    RowReducer(const Kernels<T>& kernels, TakenOut taken_out) : kernels_(kernels), taken_out_(taken_out) {}
+
+    /// `x`: the block's n logits. `target`: index of the target within the block, or no_index. `exponentials`: where
+    /// to keep those of a normal block, or null. `along`: as block_state takes it.
+    RowBlock<T> reduce(const T* x, std::size_t n, std::size_t target, T* exponentials, const KeptRow<T>* along) const {
+        RowBlock<T> block;
+        block.out_index = target;
+        if (taken_out_ == TakenOut::largest)
+            block.out_index = kernels_.find(x, n, kernels_.largest(x, n));
+        kernels_.block_state(x, n, block.out_index, &block.others, exponentials, along);
+        if (block.out_index != no_index)
+            block.out_logit = static_cast<double>(x[block.out_index]);
+        return block;
+    }
+
+    /// Adds the linear sums over coefficients q (null: all 1) to a block.
+    void add_linear(const T* x, const T* q, std::size_t n, RowBlock<T>& block) const {
+        set_reference(block);
+        block.gaps = kernels_.sum_gaps(x, q, n, static_cast<T>(block.reference));
+        if (q == nullptr) {
+            block.out_mass = block.out_index == no_index ? 0.0 : 1.0;
+            block.mass = static_cast<double>(n) - block.out_mass;
+        } else {
+            block.out_mass = block.out_index == no_index ? 0.0 : static_cast<double>(q[block.out_index]);
+            block.mass = kernels_.sum(q, n, block.out_index);
+        }
+    }
+
+    template <class Reader>
+    void add_linear(const T* x, const BlockCoefficients<T, Reader>& q, std::size_t n, RowBlock<T>& block) const {
+        if (q.far == nullptr)
+            return add_linear(x, q.values, n, block);
+        set_reference(block);
+        StridedSum gaps, mass;
+        q.for_pieces(n, [&](std::size_t first, std::size_t count, const double* piece) {
+            for (std::size_t i = 0; i < count; ++i) {
+                if (piece[i] == 0.0)
+                    continue;
+                gaps.add(first + i, piece[i] * (block.reference - static_cast<double>(x[first + i])));
+                if (first + i == block.out_index)
+                    block.out_mass = piece[i];
+                else
+                    mass.add(first + i, piece[i]);
+            }
+        });
+        block.gaps = gaps.total();
+        block.mass = mass.total();
+    }
+
+    /// Fills `row`.
+    void merge(const RowBlock<T>* blocks, std::size_t count, RowSums<T>& row) const {
+        row = RowSums<T>{};
+        if (count == 1)
+            return only(blocks[0], row);
+        const std::size_t out_block = find_out_block(blocks, count);
+        StateMerger merger;
+        double top = -INFINITY;
+        for (std::size_t b = 0; b < count; ++b) {
+            merger.consider(blocks[b].others);
+            if (b != out_block && blocks[b].out_index != no_index)
+                merger.consider(state_of_out(blocks[b]));
+            top = larger(top, larger(blocks[b].others.max, blocks[b].out_logit));
+        }
+        row.max = static_cast<T>(top);
+        take_out(blocks, out_block, row);
+        row.careful = merger.careful(anchor(blocks, out_block)) || unusable(row.out_logit, out_block) ||
+                      nothing_at_all(merger.exponent(), out_block);
+        for (std::size_t b = 0; b < count; ++b) {
+            merger.add(b, blocks[b].others);
+            if (b != out_block && blocks[b].out_index != no_index)
+                merger.add(b, state_of_out(blocks[b]));
+        }
+        row.sum = merger.sum();
+        row.exponent = merger.exponent();
+        merge_linear(blocks, count, out_block, row);
+    }
+
+private:
+    static void set_reference(RowBlock<T>& block) {
+        const double top = larger(block.others.max, block.out_logit);
+        block.reference = std::isfinite(top) ? top : 0.0;
+    }
+
+    /// A row of one block: what merging would give, without its steps.
+    void only(const RowBlock<T>& block, RowSums<T>& row) const {
+        const std::size_t out_block = block.out_index == no_index ? no_index : 0;
+        StateMerger merger;
+        merger.consider(block.others);
+        row.max = static_cast<T>(larger(block.others.max, block.out_logit));
+        take_out(&block, out_block, row);
+        row.careful = merger.careful(anchor(&block, out_block)) || unusable(row.out_logit, out_block) ||
+                      nothing_at_all(merger.exponent(), out_block);
+        row.sum = block.others.sum;
+        row.exponent = block.others.exponent;
+        row.gaps = block.gaps;
+        row.other_mass = block.mass;
+    }
+
+    /// The class taken out of a block whose row takes out another one.
+    BlockState state_of_out(const RowBlock<T>& block) const {
+        const T logit = static_cast<T>(block.out_logit);
+        BlockState state;
+        kernels_.block_state(&logit, 1, no_index, &state, nullptr, nullptr);
+        return state;
+    }
+    /// Exponent, to within rounding, of the class taken out of the row.
+    static double anchor(const RowBlock<T>* blocks, std::size_t out_block) {
+        constexpr double log2e = 0x1.71547652b82fep+0;
+        return out_block == no_index ? no_exponent : blocks[out_block].out_logit * log2e;
+    }
+    /// Nothing was summed and no class stands beside the sum: all -inf, or all deep.
+    bool nothing_at_all(double exponent, std::size_t out_block) const {
+        return exponent == no_exponent && out_block == no_index;
+    }
+    bool unusable(T out_logit, std::size_t out_block) const {
+        return out_block != no_index && !(std::fabs(static_cast<double>(out_logit)) <= fast_limit);
+    }
+
+    /// The block whose class is taken out of the row: the target's, or the first that holds the row's largest.
+    std::size_t find_out_block(const RowBlock<T>* blocks, std::size_t count) const {
+        std::size_t found = no_index;
+        for (std::size_t b = 0; b < count; ++b) {
+            if (blocks[b].out_index == no_index)
+                continue;
+            if (found == no_index || blocks[b].out_logit > blocks[found].out_logit)
+                found = b;
+        }
+        return found;
+    }
+
+    void take_out(const RowBlock<T>* blocks, std::size_t out_block, RowSums<T>& row) const {
+        if (out_block == no_index)
+            return;
+        row.out_class = out_block * block_size + blocks[out_block].out_index;
+        row.out_logit = static_cast<T>(blocks[out_block].out_logit);
+        row.out_mass = blocks[out_block].out_mass;
+    }
+
+    /// sum_j q_j (max - x_j) from the blocks' own references: nothing cancels, all differences have one sign.
+    void merge_linear(const RowBlock<T>* blocks, std::size_t count, std::size_t out_block, RowSums<T>& row) const {
+        StridedSum gaps, others;
+        for (std::size_t b = 0; b < count; ++b) {
+            const double block_mass = blocks[b].mass + blocks[b].out_mass;
+            const double drop = static_cast<double>(row.max) - blocks[b].reference;
+            gaps.add(b, blocks[b].gaps + (block_mass == 0.0 ? 0.0 : block_mass * drop));
+            others.add(b, b == out_block ? blocks[b].mass : block_mass);
+        }
+        row.gaps = gaps.total();
+        row.other_mass = others.total();
+    }
+
+    const Kernels<T>& kernels_;
+    TakenOut taken_out_;
+};
+
+/// The end of a careful row from what careful_max and careful_sum gave.
+///   others_max, others_sum: the largest of the other classes and sum_j exp(x_j - others_max) of them;
+///   logit: of the class taken out, -inf and `present` false where none is.
+inline RowEnd careful_end(const Kernels<double>& float64, TakenOut taken_out, double others_max, double others_sum,
+                          double logit, bool present) {
+    const auto log1p = [&](double x) {
+        float64.log1p(&x, 1, &x);
+        return x;
+    };
+    const auto exp = [&](double x) {
+        float64.exp(&x, 1, &x);
+        return x;
+    };
+    RowEnd end;
+    const double top = larger(others_max, logit);
+    if (std::isnan(others_max) || std::isnan(logit) || std::isinf(top)) {
+        const double nan = std::nan("");
+        end.gap = end.base = end.scale = end.probability = end.complement = nan;
+        const bool any_nan = std::isnan(others_max) || std::isnan(logit);
+        end.lse = any_nan ? nan : top;
+        // L - z_j is infinite but where z_j is the +inf itself, and a target there has no loss.
+        const bool target_is_infinite = taken_out == TakenOut::target && logit == INFINITY;
+        if (!any_nan && top == INFINITY && present && !target_is_infinite)
+            end.gap = INFINITY;
+        return end;
+    }
+    if (others_max == -INFINITY) {
+        end = {logit, 0.0, logit, 1.0, 1.0, 0.0};
+        return end;
+    }
+    if (!present || logit == -INFINITY) {
+        const double above = log1p(others_sum - 1.0);
+        end = {others_max + above, present ? INFINITY : above, others_max, 1.0 / others_sum, 0.0, 1.0};
+        return end;
+    }
+    const double trail = others_max - logit;
+    const double down = exp(-std::fabs(trail));
+    const double others = trail > 0.0 ? others_sum : others_sum * down;
+    const double own = trail > 0.0 ? down : 1.0;
+    end.gap = trail > 0.0 ? trail + log1p((others_sum - 1.0) + down) : log1p(others);
+    end.lse = trail > 0.0 ? others_max + log1p((others_sum - 1.0) + down) : logit + end.gap;
+    end.base = top;
+    end.scale = 1.0 / (others + own);
+    end.probability = own * end.scale;
+    end.complement = others * end.scale;
+    return end;
+}
+
+}  // namespace logitloss::detail

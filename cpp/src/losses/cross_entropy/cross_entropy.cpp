@@ -1,0 +1,43 @@
+// Softmax cross-entropy: class indices and class probabilities, with every option, on the row traversal.
+//
+// Note [row factors]: the options do not multiply kernels. Each is one of
+//   - a change of the logits of a block (softcap, margin, scale: LogitTransform),
+//   - the coefficients q_j of a linear term sum_j q_j (L - z_j): probabilities, smoothing, class weights,
+//   - a few scalars per row (class weight of the target, sample weight, z-loss, upstream, normalizer), which `end`
+//     combines in float64 into the row's loss and the three numbers that the gradient sweep takes:
+//     grad_j = scale exp(z_j) + linear q_j, and the value at the class taken out.
+#include "logitloss/cross_entropy.hpp"
+
+#include "arguments/dtype_switch.hpp"
+#include "losses/cross_entropy/cross_entropy_call.hpp"
+#include "losses/cross_entropy/cross_entropy_rows.hpp"
+
+namespace logitloss {
+namespace detail {
+namespace {
+
+void run_cross_entropy(const ArrayView& logits, const ArrayView& target, const ArrayView& upstream,
+                       const MutableArrayView& loss, const MutableArrayView& grad, const CrossEntropyOptions& options) {
+    const FloatEnvironment environment;
+    const LogitCall call("logits", logits, target, upstream, loss, grad, options);
+    with_arithmetic_type(call.input.view.dtype, [&](auto number) {
+        CrossEntropyRows<decltype(number)> rows(call);
+        rows.run();
+    });
+}
+
+}  // namespace
+}  // namespace detail
+
+void cross_entropy(const ArrayView& logits, const ArrayView& target, const MutableArrayView& loss,
+                   const CrossEntropyOptions& options) {
+    detail::run_cross_entropy(logits, target, {}, loss, {}, options);
+}
+
+void cross_entropy_value_and_grad(const ArrayView& logits, const ArrayView& target, const ArrayView& upstream,
+                                  const MutableArrayView& loss, const MutableArrayView& grad,
+                                  const CrossEntropyOptions& options) {
+    detail::run_cross_entropy(logits, target, upstream, loss, grad, options);
+}
+
+}  // namespace logitloss

@@ -1,0 +1,43 @@
+// The arguments of a cross-entropy of rows, checked: of logits or of probabilities, against class indices or class
+// probabilities.
+#pragma once
+
+#include <cstddef>
+
+#include "arguments/arguments.hpp"
+#include "arguments/reduction.hpp"
+#include "logitloss/cross_entropy.hpp"
+#include "logitloss/probabilities.hpp"
+
+namespace logitloss::detail {
+
+/// The arguments of one call, checked, all but the probabilities that ProbabilityCall has as its input.
+template <class Options>
+struct CrossEntropyCall {
+    const Argument input;  ///< the logits or probabilities of the rows
+    const Argument target, class_weight, sample_weight, upstream;
+    const Output loss, grad;
+    const Options& options;
+    int axis = 0;
+    std::size_t classes = 0;
+    bool indices = false;  ///< whether the target holds class indices
+    Shape rows;            ///< shape of the per-position loss
+    Normalization normalization;
+
+    CrossEntropyCall(const char* input_name, const ArrayView& input_view, const ArrayView& target_view,
+                     const ArrayView& upstream_view, const MutableArrayView& loss_view,
+                     const MutableArrayView& grad_view, const Options& call_options);
+
+private:
+    void check_options() const;
+    void check_outputs(const Shape& loss_shape) const;
+    double mean_weights() const;
+};
+
+using LogitCall = CrossEntropyCall<CrossEntropyOptions>;
+using ProbabilityCall = CrossEntropyCall<ProbabilityEntropyOptions>;
+
+extern template struct CrossEntropyCall<CrossEntropyOptions>;
+extern template struct CrossEntropyCall<ProbabilityEntropyOptions>;
+
+}  // namespace logitloss::detail

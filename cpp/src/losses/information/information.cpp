@@ -1,0 +1,287 @@
+// Information measures: -log p on elements; entropies and divergences on rows.
+#include "logitloss/information.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "arguments/arguments.hpp"
+#include "arguments/dtype_switch.hpp"
+#include "losses/information/elementary.hpp"
+#include "traversal/element_map.hpp"
+#include "traversal/row_operands.hpp"
+#include "traversal/row_traversal.hpp"
+
+namespace logitloss {
+namespace detail {
+namespace {
+
+constexpr double quiet_nan = std::numeric_limits<double>::quiet_NaN();
+
+enum class Measure { entropy, entropy_from_logits, kl_divergence, cross_entropy };
+
+void check_base(const InformationOptions& options) {
+    if (!options.base)
+        return;
+    require_positive_finite("base", *options.base);
+    if (*options.base == 1.0)
+        throw value_error("base: got 1.0, expected another base, whose logarithm is not 0");
+}
+
+/// Nats in one unit of the result.
+double nats_per_unit(const InformationOptions& options) { return options.base ? log_of(*options.base) : 1.0; }
+
+/// A divergence from its sums of h and of differences. Note [divergence without cancellation]
+double divergence_of_sums(double terms, double difference) {
+    constexpr double rounding = 0x1p-47;
+    const double sum = terms + difference;
+    return sum < 0.0 && std::isfinite(sum) && sum >= -rounding * (terms - difference) ? 0.0 : sum;
+}
+
+// ------------------------------------------------------------------------------------------------------------- rows
+
+/// The arguments of a measure of rows, checked.
+struct MeasureCall {
+    const Measure measure;
+    const Argument p, q;
+    const Output out;
+    const InformationOptions& options;
+    int axis = 0;
+
+    MeasureCall(Measure call_measure, const char* p_name, const ArrayView& p_view, const ArrayView& q_view,
+                const MutableArrayView& out_view, const InformationOptions& call_options)
+        : measure(call_measure), p(p_name, p_view), q("q", q_view), out("out", out_view), options(call_options) {
+        check_base(options);
+        require_floating(p);
+        axis = normalized_axis(options.axis, p.shape.size());
+        if (q.given())
+            broadcast_strides(q, p.shape);
+        require_dtype(out, loss_dtype(p.view.dtype));
+        require_shape(out, without_axis(p.shape, axis));
+        require_no_overlap(out, {&p, &q});
+    }
+};
+
+/// The rows of a measure: sums over p, or over p and q.
+template <class T>
+class MeasureRows {
+public:
+    struct Scratch {
+        BufferSpace space;
+        Buffer<T> p, q;
+        ColumnBuffer<T> p_columns, q_columns;
+
+        Scratch(std::size_t tile_rows, std::size_t n)
+            : space(2 * BufferSpace::bytes<T>(n) + 4 * BufferSpace::bytes<T>(tile_rows * n)),
+              p(space.take<T>(n)),
+              q(space.take<T>(n)),
+              p_columns(space, tile_rows * n),
+              q_columns(space, tile_rows * n) {}
+    };
+    struct Block {
+        SumPair sums;
+        double top;  ///< of logits: the largest, which the sums leave out
+    };
+    struct Row {
+        bool read = true;
+        double value = 0.0;
+    };
+
+    explicit MeasureRows(const MeasureCall& call)
+        : call_(call),
+          table_(detail::kernels()),
+          positions_(without_axis(call.p.shape, call.axis)),
+          class_positions_({call.p.shape[static_cast<std::size_t>(call.axis)]}),
+          unit_(nats_per_unit(call.options)) {
+        const auto axis = static_cast<std::size_t>(call.axis);
+        const Shape q_strides = call.q.given() ? broadcast_strides(call.q, call.p.shape) : call.p.strides;
+        for (const Shape& strides : {call.p.strides, q_strides}) {
+            positions_.add(without_axis(strides, call.axis));
+            class_positions_.add({strides[axis]});
+        }
+        positions_.add(call.out.strides);
+        positions_.simplify(true);
+        class_positions_.simplify(false);
+        p_ = RowInput<T>(call.p, positions_, 0, class_positions_, 0);
+        if (call.q.given())
+            q_ = RowInput<T>(call.q, positions_, 1, class_positions_, 1);
+        out_ = RowResults(call.out, 2);
+    }
+
+    void run() { RowSweeps<T, MeasureRows>(*this, call_.options.num_threads).run(); }
+
+    // What RowSweeps asks.
+    const Positions& positions() const { return positions_; }
+    const Positions& class_positions() const { return class_positions_; }
+    Scratch scratch(std::size_t tile_rows, std::size_t n) const { return Scratch(tile_rows, n); }
+    void begin(const Tile&, const Row*, const Scratch&) const {}
+    int sweeps() const { return 1; }
+    bool writes() const { return false; }
+    void write(const RowPlace&, const Row&, std::size_t, std::size_t, const Scratch&) const {}
+    void write_columns(const Tile&, const Row*, const Scratch&) const {}
+
+    Block reduce(int, const RowPlace& place, const Row&, std::size_t first, std::size_t n, Scratch& scratch) const {
+        const Kernels<T>& k = table_.of<T>();
+        const T* p = p_.read(place, first, n, scratch.p);
+        if (call_.measure == Measure::entropy)
+            return {{k.entropy(p, n), 0.0}, 0.0};
+        if (call_.measure == Measure::entropy_from_logits) {
+            const T top = k.largest(p, n);
+            const double reference = std::isinf(top) ? 0.0 : static_cast<double>(top);
+            return {k.exponential_gaps(p, n, k.find(p, n, top), reference), static_cast<double>(top)};
+        }
+        const T* q = q_.read(place, first, n, scratch.q);
+        if (call_.measure == Measure::cross_entropy)
+            return {{k.cross_entropy_of(p, q, n), 0.0}, 0.0};
+        return {k.divergence(p, q, n), 0.0};
+    }
+
+    void fold(int, const Block* blocks, std::size_t count, Row& row) const {
+        if (call_.measure == Measure::entropy_from_logits) {
+            row.value = entropy_of_blocks(blocks, count);
+            return;
+        }
+        StridedSum first, second;
+        for (std::size_t b = 0; b < count; ++b) {
+            first.add(b, blocks[b].sums.first);
+            second.add(b, blocks[b].sums.second);
+        }
+        row.value = value_of({first.total(), second.total()});
+    }
+
+    void reduce_columns(int, const Tile& tile, Row* rows, Scratch& scratch) const {
+        const Kernels<T>& k = table_.of<T>();
+        const TileShape shape{tile.lanes, class_positions_.count()};
+        const Columns<const T> p = p_.columns(k, tile, shape.classes, scratch.p_columns);
+        double first[most_lanes], second[most_lanes] = {};
+        if (call_.measure == Measure::entropy_from_logits)
+            return reduce_logits(p, shape, tile, rows);
+        if (call_.measure == Measure::entropy) {
+            k.column_entropy(p.data, p.stride, shape, first);
+        } else {
+            const Columns<const T> q = q_.columns(k, tile, shape.classes, scratch.q_columns);
+            if (call_.measure == Measure::cross_entropy)
+                k.column_cross_entropy_of(p.data, p.stride, q.data, q.stride, shape, first);
+            else
+                k.column_divergence(p.data, p.stride, q.data, q.stride, shape, first, second);
+        }
+        for (std::size_t r = 0; r < tile.count; ++r)
+            rows[r].value = value_of({first[r], second[r]});
+    }
+
+    void end(const Tile& tile, const Row* rows, double* losses, const Scratch&) const {
+        double values[most_lanes];
+        for (std::size_t r = 0; r < tile.count; ++r) {
+            values[r] = rows[r].value / unit_ + 0.0;  // not -0.0, where the base is below 1
+            losses[r] = 0.0;
+        }
+        out_.set(tile, values);
+    }
+
+private:
+    double value_of(const SumPair& sums) const {
+        return call_.measure == Measure::kl_divergence ? divergence_of_sums(sums.first, sums.second) : sums.first;
+    }
+
+    void reduce_logits(const Columns<const T>& x, const TileShape& shape, const Tile& tile, Row* rows) const {
+        const Kernels<T>& k = table_.of<T>();
+        T largest[most_lanes];
+        double top[most_lanes] = {}, minus_reference[most_lanes], others[most_lanes] = {}, gaps[most_lanes] = {};
+        k.column_largest(x.data, x.stride, shape, largest);
+        for (std::size_t r = 0; r < shape.lanes; ++r) {
+            const auto out = static_cast<std::ptrdiff_t>(std::max(largest[r], T(0)));
+            top[r] = static_cast<double>(x.data[out * x.stride + static_cast<std::ptrdiff_t>(r)]);
+            minus_reference[r] = std::isinf(top[r]) ? 0.0 : -top[r];
+        }
+        k.column_exponential_gaps(x.data, x.stride, shape, largest, minus_reference, others, gaps);
+        double log1p_others[most_lanes] = {};
+        table_.float64.log1p(others, tile.count, log1p_others);
+        for (std::size_t r = 0; r < tile.count; ++r)
+            rows[r].value = entropy_of_sums(top[r], others[r], log1p_others[r], gaps[r]);
+    }
+
+    static double entropy_of_sums(double top, double others, double log1p_others, double gaps) {
+        return std::isinf(top) ? quiet_nan : log1p_others + gaps / (1.0 + others);
+    }
+
+    /// With the largest logit m taken out, S = sum exp(x_j - m) and G = sum (m - x_j) exp(x_j - m) of the others:
+    ///     sum_j p_j (L - x_j) = log(1 + S) + G / (1 + S),
+    /// a sum of terms that are never negative, as small as a confident row's entropy is.
+    double entropy_of_blocks(const Block* blocks, std::size_t count) const {
+        std::size_t out = 0;
+        for (std::size_t b = 1; b < count; ++b)
+            out = blocks[b].top > blocks[out].top ? b : out;
+        if (count == 0)
+            return 0.0;
+        const double top = blocks[out].top;
+        StridedSum others, gaps;
+        for (std::size_t b = 0; b < count; ++b) {
+            const bool masked = blocks[b].top == -std::numeric_limits<double>::infinity();
+            const double gap = masked ? 0.0 : top - blocks[b].top;
+            const double lost = (top - gap) - blocks[b].top;  // by the subtraction: the gap is larger by this
+            const double factor = masked ? 1.0 : exp_of(-gap) * (1.0 - lost);
+            const double mass = blocks[b].sums.first + (b == out || masked ? 0.0 : 1.0);
+            const double inside = blocks[b].sums.second;
+            others.add(b, factor == 0.0 ? 0.0 : factor * mass);
+            gaps.add(b, factor == 0.0 ? 0.0 : factor * (inside + (gap == 0.0 ? 0.0 : gap * mass)));
+        }
+        return entropy_of_sums(top, others.total(), log1p_of(others.total()), gaps.total());
+    }
+
+    const MeasureCall& call_;
+    const KernelTable& table_;
+    Positions positions_, class_positions_;
+    double unit_;
+    RowInput<T> p_, q_;
+    RowResults out_;
+};
+
+void run_measure(Measure measure, const ArrayView& p, const ArrayView& q, const MutableArrayView& out,
+                 const InformationOptions& options) {
+    const FloatEnvironment environment;
+    const char* p_name = measure == Measure::entropy_from_logits ? "logits" : "p";
+    const MeasureCall call(measure, p_name, p, q, out, options);
+    const DType dtype = q.given() ? common_arithmetic(p.dtype, q.dtype) : p.dtype;
+    with_arithmetic_type(dtype, [&](auto number) { MeasureRows<decltype(number)>(call).run(); });
+}
+
+}  // namespace
+}  // namespace detail
+
+void self_information(const ArrayView& p_view, const MutableArrayView& out_view, const InformationOptions& options) {
+    using namespace detail;
+    const FloatEnvironment environment;
+    const Argument p("p", p_view);
+    const Output out("out", out_view);
+    check_base(options);
+    require_element_result(p, out);
+    const double unit = options.base == 2.0 ? 0.0 : nats_per_unit(options);
+    with_arithmetic_type(p.view.dtype, [&](auto number) {
+        using T = decltype(number);
+        map_elements<T>(p, out, options.num_threads, [unit](const T* x, std::size_t n, T* values) {
+            kernels().of<T>().self_information(x, n, unit, values);
+        });
+    });
+}
+
+void entropy(const ArrayView& p, const MutableArrayView& out, const InformationOptions& options) {
+    detail::run_measure(detail::Measure::entropy, p, {}, out, options);
+}
+
+void entropy_from_logits(const ArrayView& logits, const MutableArrayView& out, const InformationOptions& options) {
+    detail::run_measure(detail::Measure::entropy_from_logits, logits, {}, out, options);
+}
+
+void kl_divergence(const ArrayView& p, const ArrayView& q, const MutableArrayView& out,
+                   const InformationOptions& options) {
+    detail::run_measure(detail::Measure::kl_divergence, p, q, out, options);
+}
+
+void cross_entropy_of(const ArrayView& p, const ArrayView& q, const MutableArrayView& out,
+                      const InformationOptions& options) {
+    detail::run_measure(detail::Measure::cross_entropy, p, q, out, options);
+}
+
+}  // namespace logitloss

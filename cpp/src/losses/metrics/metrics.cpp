@@ -1,0 +1,230 @@
+// Accuracy, error rate, perplexity.
+#include "logitloss/metrics.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "arguments/arguments.hpp"
+#include "arguments/dtype_switch.hpp"
+#include "arguments/labels.hpp"
+#include "traversal/element_map.hpp"
+#include "traversal/row_operands.hpp"
+#include "traversal/row_selection.hpp"
+#include "traversal/row_traversal.hpp"
+
+namespace logitloss {
+namespace detail {
+namespace {
+
+/// The arguments of one call, checked.
+struct AccuracyCall {
+    const Argument logits, target, sample_weight;
+    const AccuracyOptions& options;
+    int axis = 0;
+    std::size_t classes = 0;
+    bool indices = false;
+    Shape rows;
+    double total_weight = 0.0;  ///< of the rows that count
+
+    AccuracyCall(const ArrayView& logits_view, const ArrayView& target_view, const AccuracyOptions& call_options)
+        : logits("logits", logits_view),
+          target("target", target_view),
+          sample_weight("sample_weight", call_options.sample_weight),
+          options(call_options) {
+        if (options.top_k < 1)
+            throw value_error("top_k: got " + std::to_string(options.top_k) + ", expected an int >= 1");
+        require_floating(logits);
+        axis = normalized_axis(options.axis, logits.shape.size());
+        classes = static_cast<std::size_t>(logits.shape[static_cast<std::size_t>(axis)]);
+        rows = without_axis(logits.shape, axis);
+        indices = holds_class_indices(target, logits.shape, rows);
+        if (sample_weight.given())
+            broadcast_strides(sample_weight, rows);
+        total_weight = indices ? check_labels(target, classes, options.ignore_index, Argument("class_weight", {}),
+                                              sample_weight, options.num_threads)
+                               : sum_sample_weights(sample_weight, rows, options.num_threads);
+        if (!indices && classes == 0 && Positions(rows).count() != 0)
+            throw value_error("target: got 0 classes, expected at least 1");
+    }
+};
+
+/// The rows of a call; `right` says whether right or wrong rows are counted. Class probabilities take a first sweep, for
+/// their largest.
+template <class T>
+class AccuracyRows {
+public:
+    struct Scratch {
+        BufferSpace space;
+        Buffer<T> logits, target, one;
+        ColumnBuffer<T> columns;
+
+        Scratch(std::size_t tile_rows, std::size_t n)
+            : space(2 * BufferSpace::bytes<T>(n) + BufferSpace::bytes<T>(1) + 2 * BufferSpace::bytes<T>(tile_rows * n)),
+              logits(space.take<T>(n)),
+              target(space.take<T>(n)),
+              one(space.take<T>(1)),
+              columns(space, tile_rows * n) {}
+    };
+    struct Block {
+        double count = 0.0;  ///< of classes that beat the target; NaN if there is a NaN
+        double top = 0.0;    ///< of class probabilities: the largest, and where it is
+        std::size_t top_class = no_index;
+    };
+    struct Row {
+        bool read = true;
+        std::size_t label = no_index;
+        double weight = 1.0;
+        double beaten_by = 0.0;
+    };
+
+    AccuracyRows(const AccuracyCall& call, bool right)
+        : call_(call),
+          kernels_(detail::kernels().of<T>()),
+          positions_(call.rows),
+          class_positions_({static_cast<std::ptrdiff_t>(call.classes)}),
+          right_(right),
+          counted_(call.classes, call.options.ignore_index) {
+        const auto class_axis = static_cast<std::size_t>(call.axis);
+        positions_.add(without_axis(call.logits.strides, call.axis));
+        positions_.add(call.indices ? call.target.strides : without_axis(call.target.strides, call.axis));
+        if (call.sample_weight.given())
+            positions_.add(broadcast_strides(call.sample_weight, call.rows));
+        positions_.simplify(true);
+        class_positions_.add({call.logits.strides[class_axis]});
+        class_positions_.add({call.indices ? 0 : call.target.strides[class_axis]});
+        class_positions_.simplify(false);
+        logits_ = RowInput<T>(call.logits, positions_, 0, class_positions_, 0);
+        if (call.indices)
+            counted_.labels = RowNumbers(call.target, 1);
+        else
+            target_ = RowInput<T>(call.target, positions_, 1, class_positions_, 1);
+        if (call.sample_weight.given())
+            counted_.sample_weight = RowNumbers(call.sample_weight, 2);
+    }
+
+    double share() {
+        const double counted = RowSweeps<T, AccuracyRows>(*this, call_.options.num_threads).run();
+        return call_.total_weight == 0.0 ? std::numeric_limits<double>::quiet_NaN() : counted / call_.total_weight;
+    }
+
+    // What RowSweeps asks.
+    const Positions& positions() const { return positions_; }
+    const Positions& class_positions() const { return class_positions_; }
+    Scratch scratch(std::size_t tile_rows, std::size_t n) const { return Scratch(tile_rows, n); }
+    int sweeps() const { return call_.indices ? 1 : 2; }
+    bool writes() const { return false; }
+    void write(const RowPlace&, const Row&, std::size_t, std::size_t, const Scratch&) const {}
+    void write_columns(const Tile&, const Row*, const Scratch&) const {}
+
+    void begin(const Tile& tile, Row* rows, const Scratch&) const {
+        bool read[most_lanes];
+        std::size_t label[most_lanes];
+        double weight[most_lanes];
+        counted_.read(tile, read, label, weight);
+        for (std::size_t r = 0; r < tile.count; ++r)
+            rows[r] = {read[r], label[r], weight[r], 0.0};
+    }
+
+    Block reduce(int sweep, const RowPlace& place, const Row& row, std::size_t first, std::size_t n,
+                 Scratch& scratch) const {
+        Block block;
+        if (!call_.indices && sweep == 0) {
+            const T* t = target_.read(place, first, n, scratch.target);
+            const T top = kernels_.largest(t, n);
+            block.count = kernels_.count_beating(t, n, top, 0);  // 0, or NaN
+            block.top = static_cast<double>(top);
+            const std::size_t index = kernels_.find(t, n, top);
+            block.top_class = index == no_index ? no_index : first + index;
+            return block;
+        }
+        const T* x = logits_.read(place, first, n, scratch.logits);
+        const T own = *logits_.read(place, row.label, 1, scratch.one);
+        block.count = kernels_.count_beating(x, n, own, row.label <= first ? 0 : row.label - first);
+        return block;
+    }
+
+    void fold(int, const Block* blocks, std::size_t count, Row& row) const {
+        StridedSum beaten_by;
+        std::size_t top = 0;
+        for (std::size_t b = 0; b < count; ++b) {
+            beaten_by.add(b, blocks[b].count);
+            top = blocks[b].top > blocks[top].top ? b : top;
+        }
+        if (row.label == no_index)
+            row.label = blocks[top].top_class < call_.classes ? blocks[top].top_class : 0;  // 0: all NaN
+        row.beaten_by += beaten_by.total();
+    }
+
+    void reduce_columns(int sweep, const Tile& tile, Row* rows, Scratch& scratch) const {
+        const TileShape shape{tile.lanes, call_.classes};
+        const bool of_target = !call_.indices && sweep == 0;
+        const Columns<const T> x =
+            (of_target ? target_ : logits_).columns(kernels_, tile, shape.classes, scratch.columns);
+        T label[most_lanes], own[most_lanes], count[most_lanes];
+        if (of_target)
+            kernels_.column_largest(x.data, x.stride, shape, label);
+        for (std::size_t r = 0; r < tile.lanes; ++r) {
+            if (!of_target)
+                label[r] = r < tile.count && rows[r].read ? static_cast<T>(rows[r].label) : T(0);
+            label[r] = std::max(label[r], T(0));  // all NaN: 0
+            own[r] = x.data[static_cast<std::ptrdiff_t>(label[r]) * x.stride + static_cast<std::ptrdiff_t>(r)];
+        }
+        kernels_.column_beating(x.data, x.stride, shape, own, label, count);
+        for (std::size_t r = 0; r < tile.count; ++r) {
+            rows[r].label = static_cast<std::size_t>(label[r]);
+            rows[r].beaten_by += static_cast<double>(count[r]);
+        }
+    }
+
+    void end(const Tile& tile, const Row* rows, double* losses, const Scratch&) const {
+        const auto top_k = static_cast<double>(call_.options.top_k);
+        for (std::size_t r = 0; r < tile.count; ++r) {
+            const bool is_right = rows[r].beaten_by < top_k;  // not of NaN
+            losses[r] = rows[r].read && is_right == right_ ? rows[r].weight : 0.0;
+        }
+    }
+
+private:
+    const AccuracyCall& call_;
+    const Kernels<T>& kernels_;
+    Positions positions_, class_positions_;
+    bool right_;
+    CountedRows counted_;
+    RowInput<T> logits_, target_;
+};
+
+double run_accuracy(const ArrayView& logits, const ArrayView& target, const AccuracyOptions& options, bool right) {
+    const FloatEnvironment environment;
+    const AccuracyCall call(logits, target, options);
+    return with_arithmetic_type(common_arithmetic(logits.dtype, call.indices ? logits.dtype : target.dtype),
+                                [&](auto number) { return AccuracyRows<decltype(number)>(call, right).share(); });
+}
+
+}  // namespace
+}  // namespace detail
+
+double accuracy(const ArrayView& logits, const ArrayView& target, const AccuracyOptions& options) {
+    return detail::run_accuracy(logits, target, options, true);
+}
+
+double error_rate(const ArrayView& logits, const ArrayView& target, const AccuracyOptions& options) {
+    return detail::run_accuracy(logits, target, options, false);
+}
+
+void perplexity(const ArrayView& loss_view, const MutableArrayView& out_view, int num_threads) {
+    using namespace detail;
+    const FloatEnvironment environment;
+    const Argument loss("loss", loss_view);
+    const Output out("out", out_view);
+    require_element_result(loss, out);
+    with_arithmetic_type(loss.view.dtype, [&](auto number) {
+        using T = decltype(number);
+        map_elements<T>(loss, out, num_threads,
+                        [](const T* x, std::size_t n, T* values) { kernels().of<T>().exp(x, n, values); });
+    });
+}
+
+}  // namespace logitloss

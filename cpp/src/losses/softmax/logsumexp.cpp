@@ -1,0 +1,297 @@
+// Log-sum-exp, softmax and log-softmax: rows of which no option changes the sum.
+#include "logitloss/logsumexp.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "arguments/arguments.hpp"
+#include "arguments/dtype_switch.hpp"
+#include "logitloss/logsumexp_state.hpp"
+#include "traversal/row_operands.hpp"
+
+namespace logitloss {
+namespace detail {
+namespace {
+
+constexpr double quiet_nan = std::numeric_limits<double>::quiet_NaN();
+
+enum class Written { nothing, softmax, log_softmax };
+
+/// What a row's end leaves for merging with other rows.
+template <class T>
+LogSumExpState state_of(const TileSums<T>& sums, std::size_t r) {
+    const LogSumExpEnds<T>& ends = sums.whole;
+    if (!sums.any_careful || !sums.careful[r])
+        return {ends.sum[r], 0.0, ends.exponent[r], static_cast<double>(sums.max[r])};
+    if (ends.lse[r] == -std::numeric_limits<double>::infinity())
+        return {};
+    if (std::isfinite(ends.lse[r]))
+        return {ends.above_max[r], 0.0, LogSumExpState::beside_max, ends.exponent[r]};
+    return {0.0, 0.0, LogSumExpState::beside_max, ends.lse[r]};
+}
+
+/// One state per row, in C order of the rows.
+class RowStates {
+public:
+    RowStates() = default;
+    RowStates(LogSumExpState* states, Positions& positions, const Shape& rows)
+        : data_(reinterpret_cast<char*>(states)) {
+        Shape strides(rows.size());
+        auto stride = static_cast<std::ptrdiff_t>(sizeof(LogSumExpState));
+        for (std::size_t axis = rows.size(); axis-- > 0; stride *= rows[axis])
+            strides[axis] = stride;
+        operand_ = static_cast<std::size_t>(positions.add(strides));
+    }
+    bool given() const { return data_ != nullptr; }
+    void set(const RowPlace& place, const LogSumExpState& state) const {
+        *reinterpret_cast<LogSumExpState*>(data_ + place.offset[operand_]) = state;
+    }
+
+private:
+    char* data_ = nullptr;
+    std::size_t operand_ = 0;
+};
+
+/// The rows of x: their log-sum-exps, and softmax or log-softmax (times `upstream`) of the rows.
+template <class T>
+class SoftmaxRows {
+public:
+    struct Write {
+        bool careful;
+        double base, scale;  // of the exponentials: LogSumExpEnds, RowEnd
+        T max, above_max;
+        Patch<T> single;  // of a row of one class, whose probability is 1 without rounding
+        std::size_t out_class;
+    };
+
+    SoftmaxRows(const Argument& x, const std::vector<int>& axes, Written written)
+        : kernels_(detail::kernels()),
+          written_(written),
+          x_(x),
+          axes_(axes),
+          positions_(without_axes(x.shape, axes)),
+          classes_(at_axes(x.shape, axes)) {}
+
+    void run(const Argument& upstream, const Output& lse, LogSumExpState* states, const Output& out, int num_threads) {
+        const Shape rows = without_axes(x_.shape, axes_);
+        positions_.add(without_axes(x_.strides, axes_));
+        classes_.add(at_axes(x_.strides, axes_));
+        const int lse_operand = lse.given() ? positions_.add(lse.strides) : -1;
+        if (states != nullptr)
+            states_ = RowStates(states, positions_, rows);
+        const int upstream_operand = upstream.given() ? positions_.add(broadcast_strides(upstream, rows)) : -1;
+        const int out_operand = out.given() ? positions_.add(without_axes(out.strides, axes_)) : -1;
+        if (out.given())
+            classes_.add(at_axes(out.strides, axes_));
+        positions_.simplify(true);
+        classes_.simplify(true);
+        logits_ = RowInput<T>(x_, positions_, 0, classes_, 0);
+        if (lse.given())
+            lse_ = RowResults(lse, lse_operand);
+        if (upstream.given())
+            upstream_ = RowNumbers(upstream, upstream_operand);
+        bool staged = !logits_.direct();
+        if (out.given()) {
+            out_ = RowOutput<T>(out, positions_, out_operand, classes_, 1);
+            staged |= !out_.direct();
+            mode_ = choose_store_mode(out.view.data == x_.view.data, positions_.count() * classes_.count() * sizeof(T),
+                                      out_.direct());
+        }
+        run_rows<T>(*this, positions_, classes_, num_threads, staged);
+    }
+
+    // What RowDriver asks.
+    const Positions& positions() const { return positions_; }
+    const KernelTable& table() const { return kernels_; }
+    TakenOut taken_out() const { return written_ == Written::log_softmax ? TakenOut::largest : TakenOut::none; }
+    EndParts end_parts() const { return EndParts::gap; }
+    void read_rows(const Tile&, TileSums<T>& sums) const {
+        sums.excluding.lse[0] = 0.0;  // wanted of careful rows only, which set it
+    }
+    void skip(const RowPlace&, Scratch<T>&) const {}
+    const T* logits(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
+        return logits_.read(place, first, n, scratch.logits);
+    }
+    bool linear() const { return false; }
+    const T* coefficients(const RowPlace&, std::size_t, std::size_t, Scratch<T>&) const { return nullptr; }
+    bool writes() const { return written_ != Written::nothing; }
+    bool writes_exponentials() const { return written_ == Written::softmax; }
+
+    bool has_losses() const { return false; }
+
+    void end_rows(const Tile& tile, TileSums<T>& sums) const {
+        if (lse_.given())
+            lse_.set(tile, sums.whole.lse);
+        if (states_.given())
+            for (std::size_t r = 0; r < tile.count; ++r)
+                states_.set(tile.place(r), state_of(sums, r));
+        if (written_ == Written::softmax) {
+            double upstream[most_lanes];
+            const double* factor = upstream_.read_if_given(tile, upstream);
+            std::copy(sums.whole.scale, sums.whole.scale + tile.lanes, sums.out_scale);
+            if (classes_.count() == 1)  // probability 1
+                for (std::size_t r = 0; r < tile.count; ++r)
+                    sums.value[r] = factor == nullptr ? 1.0 : factor[r];
+            sums.writable =
+                kernels().scale_rows(sums.whole.exponent, sums.out_scale, factor, tile.lanes, &sums.columns);
+        } else if (written_ == Written::log_softmax) {
+            std::copy(sums.excluding.gap, sums.excluding.gap + tile.lanes, sums.out_scale);
+            // With a +inf in the row: -inf elsewhere, NaN there, which is what x - max gives.
+            if (sums.any_careful && sums.careful[0] && sums.excluding.lse[0] == std::numeric_limits<double>::infinity())
+                sums.out_scale[0] = 0.0;
+            sums.writable = kernels().scale_rows(sums.out_scale, sums.out_scale, nullptr, tile.lanes, &sums.columns);
+        }
+    }
+    Write write_of(const TileSums<T>& sums, std::size_t r) const {
+        const double scale = sums.out_scale[r] == sums.out_scale[r] ? sums.out_scale[r] : quiet_nan;
+        Patch<T> single;
+        if (classes_.count() == 1)
+            single = {0, static_cast<T>(sums.value[r])};
+        return {false, sums.whole.exponent[r], scale, sums.max[r], static_cast<T>(scale), single, no_index};
+    }
+
+    bool goes_along(const Write& row) const {
+        return written_ == Written::softmax && out_.direct() && mode_ != StoreMode::streaming && !row.careful &&
+               std::isfinite(static_cast<T>(row.scale));
+    }
+    KeptRow<T> kept_row(const RowPlace& place, const Write& row, const T* exponentials) const {
+        return {exponentials, static_cast<T>(row.scale), T(-0.0),
+                row.single,   out_.row(place),           mode_ == StoreMode::cached};
+    }
+
+    void write(const RowPlace& place, const Write& row, std::size_t first, std::size_t n, const T* exponentials,
+               Scratch<T>& scratch) const {
+        const bool beyond = written_ == Written::softmax && !std::isfinite(static_cast<T>(row.scale));
+        const bool again = exponentials == nullptr || row.careful || beyond;
+        const T* x = again ? logits(place, first, n, scratch) : nullptr;
+        T* out = out_.place(place, first, scratch.out);
+        const Kernels<T>& k = kernels();
+        const bool nan = written_ == Written::log_softmax ? row.above_max != row.above_max : row.scale != row.scale;
+        if (nan)
+            std::fill(out, out + n, static_cast<T>(quiet_nan));
+        else if (written_ == Written::log_softmax)
+            write_log_softmax(x, n, row, out);
+        else if (row.careful || beyond)
+            k.careful_write(x, n, reference_of(row), row.scale, 0.0, nullptr, row.single, out);
+        else
+            k.scaled_exponentials(x, exponentials, n, {static_cast<T>(row.base), static_cast<T>(row.scale), T(0)},
+                                  nullptr, row.single, mode_, out);
+        if (beyond)
+            k.canonical_nan(out, n);
+        out_.store(place, first, n, out);
+    }
+
+    Columns<const T> columns(const Tile& tile, const TileSums<T>&, Scratch<T>& scratch) const {
+        return logits_.columns(kernels(), tile, classes_.count(), scratch.logit_columns);
+    }
+    bool reads_columns_again() const { return written_ == Written::log_softmax; }
+    NextTile next(const Tile& tile) const { return logits_.next(tile, classes_.count()); }
+    const T* column_coefficients(const Tile&, const TileSums<T>&, Scratch<T>&) const { return nullptr; }
+
+    void write_columns(const Tile& tile, const TileSums<T>& sums, Columns<const T> x, const T* exponentials,
+                       Scratch<T>& scratch) const {
+        const Columns<T> out = out_.columns(tile, scratch.out_columns);
+        if (written_ == Written::log_softmax) {
+            kernels().column_log_softmax(x.data, x.stride, {tile.lanes, classes_.count()}, sums.max, sums.columns.scale,
+                                         out.stride, out.data);
+        } else {
+            ColumnScales<T> rows = sums.columns;
+            std::fill(rows.patched, rows.patched + tile.lanes, T(-1));
+            kernels().write_columns({x.data, x.stride, exponentials, nullptr}, {tile.lanes, classes_.count()}, false,
+                                    rows, out.stride, out.data);
+        }
+        out_.store_columns(kernels(), tile, classes_.count(), out.data, scratch.out_columns);
+    }
+
+private:
+    const Kernels<T>& kernels() const { return kernels_.of<T>(); }
+
+    void write_log_softmax(const T* x, std::size_t n, const Write& row, T* out) const {
+        kernels().log_softmax(x, n, row.max, row.above_max, out);
+        if (row.careful)
+            kernels().canonical_nan(out, n);
+    }
+
+    const KernelTable& kernels_;
+    Written written_;
+    const Argument& x_;
+    const std::vector<int>& axes_;
+    Positions positions_, classes_;
+    RowInput<T> logits_;
+    RowNumbers upstream_;
+    RowResults lse_;
+    RowStates states_;
+    RowOutput<T> out_;
+    StoreMode mode_ = StoreMode::cached;
+};
+
+/// Checks everything, then computes: `lse` and `out` may be missing, `upstream` belongs to `out`.
+void run_softmax_family(const ArrayView& x_view, const char* x_name, const ArrayView& upstream_view,
+                        const MutableArrayView& lse_view, const MutableArrayView& out_view, const char* out_name,
+                        Written written, const SoftmaxOptions& options) {
+    const FloatEnvironment environment;
+    const Argument x(x_name, x_view);
+    const Argument upstream("upstream", upstream_view);
+    const Output lse("out", lse_view);
+    const Output out(out_name, out_view);
+    require_floating(x);
+    const std::vector<int> axes = normalized_axes(options.axes, x.shape.size());
+    if (lse.given()) {
+        require_dtype(lse, loss_dtype(x.view.dtype));
+        require_shape(lse, without_axes(x.shape, axes));
+        require_no_overlap(lse, {&x, &upstream, &out});
+    }
+    if (out.given()) {
+        require_dtype(out, x.view.dtype);
+        require_shape(out, x.shape);
+        require_no_overlap(out, {&x, &upstream}, {&x});
+    }
+    if (upstream.given())
+        broadcast_strides(upstream, without_axes(x.shape, axes));
+    with_arithmetic_type(x.view.dtype, [&](auto number) {
+        SoftmaxRows<decltype(number)> rows(x, axes, written);
+        rows.run(upstream, lse, nullptr, out, options.num_threads);
+    });
+}
+
+}  // namespace
+}  // namespace detail
+
+void logsumexp(const ArrayView& a, const MutableArrayView& out, const SoftmaxOptions& options) {
+    detail::run_softmax_family(a, "a", {}, out, {}, "grad_out", detail::Written::nothing, options);
+}
+
+std::vector<std::ptrdiff_t> shape_of_rows(const ArrayView& a, const SoftmaxOptions& options) {
+    const detail::Argument argument("a", a);
+    const detail::Shape rows =
+        detail::without_axes(argument.shape, detail::normalized_axes(options.axes, argument.shape.size()));
+    return {rows.begin(), rows.end()};
+}
+
+void logsumexp_states(const ArrayView& a, LogSumExpState* states, const SoftmaxOptions& options) {
+    using namespace detail;
+    const Argument x("a", a);
+    require_floating(x);
+    const std::vector<int> axes = normalized_axes(options.axes, x.shape.size());
+    with_arithmetic_type(x.view.dtype, [&](auto number) {
+        SoftmaxRows<decltype(number)> rows(x, axes, Written::nothing);
+        rows.run(Argument("upstream", {}), Output("out", {}), states, Output("grad_out", {}), options.num_threads);
+    });
+}
+
+void logsumexp_value_and_grad(const ArrayView& a, const ArrayView& upstream, const MutableArrayView& out,
+                              const MutableArrayView& grad, const SoftmaxOptions& options) {
+    detail::run_softmax_family(a, "a", upstream, out, grad, "grad_out", detail::Written::softmax, options);
+}
+
+void softmax(const ArrayView& x, const MutableArrayView& out, const SoftmaxOptions& options) {
+    detail::run_softmax_family(x, "x", {}, {}, out, "out", detail::Written::softmax, options);
+}
+
+void log_softmax(const ArrayView& x, const MutableArrayView& out, const SoftmaxOptions& options) {
+    detail::run_softmax_family(x, "x", {}, {}, out, "out", detail::Written::log_softmax, options);
+}
+
+}  // namespace logitloss

@@ -1,0 +1,99 @@
+// The traversal of elementwise losses: blocks of elements of several arrays that broadcast together, each array where
+// it lies or through a small buffer.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "arguments/arguments.hpp"
+#include "layout/buffers.hpp"
+#include "layout/staging.hpp"
+#include "logits/log_sum_exp_rows.hpp"
+#include "runtime/float_environment.hpp"
+#include "runtime/threads.hpp"
+#include "traversal/positions.hpp"
+
+namespace logitloss::detail {
+
+/// One array of an elementwise call.
+template <class T>
+class ElementOperand {
+public:
+    ElementOperand() = default;
+    ElementOperand(const Argument& argument, int operand) : operand_(operand) {
+        line_ = {argument.view.dtype, argument.view.byteswapped, 0};
+        data_ = const_cast<char*>(argument.bytes());
+    }
+    /// Call once the positions are simplified.
+    void settle(const Positions& positions) {
+        line_.stride = positions.inner_stride(operand_);
+        const bool aligned = reinterpret_cast<std::uintptr_t>(data_) % alignof(T) == 0;
+        direct_ =
+            line_.dtype == dtype_of<T>() && !line_.byteswapped && aligned && positions.contiguous(operand_, sizeof(T));
+    }
+    bool given() const { return data_ != nullptr; }
+
+    /// n elements from the cursor on.
+    const T* read(const Positions::Cursor& start, std::size_t n, T* buffer) const {
+        if (direct_)
+            return reinterpret_cast<const T*>(data_ + start.offset(operand_));
+        for_runs(start, n,
+                 [&](char* data, std::size_t done, std::size_t run) { gather(line_, data, run, buffer + done); });
+        return buffer;
+    }
+    /// Where to write n elements from the cursor on; `store` must follow.
+    T* place(const Positions::Cursor& start, T* buffer) const {
+        return direct_ ? reinterpret_cast<T*>(data_ + start.offset(operand_)) : buffer;
+    }
+    void store(const Positions::Cursor& start, std::size_t n, const T* values) const {
+        if (!direct_)
+            for_runs(start, n,
+                     [&](char* data, std::size_t done, std::size_t run) { scatter(line_, values + done, run, data); });
+    }
+
+private:
+    template <class Fn>
+    void for_runs(Positions::Cursor cursor, std::size_t n, Fn&& fn) const {
+        for (std::size_t done = 0; done < n;) {
+            const std::size_t run = std::min(n - done, cursor.inner_left());
+            fn(data_ + cursor.offset(operand_), done, run);
+            cursor.advance_inner(run);
+            done += run;
+        }
+    }
+
+    Line line_;
+    char* data_ = nullptr;
+    int operand_ = -1;
+    bool direct_ = false;
+};
+
+/// Calls fn(cursor, n, worker) for every block of the positions and returns the sum of what it returned, added up in
+/// an order that follows from the number of positions alone.
+template <class Fn>
+double sum_element_blocks(const Positions& positions, int workers, Fn&& fn) {
+    constexpr std::size_t chunk_blocks = 16;
+    const FloatEnvironment environment;
+    const std::size_t blocks = (positions.count() + block_size - 1) / block_size;
+    std::vector<double> partial((blocks + chunk_blocks - 1) / chunk_blocks);
+    parallel_for(partial.size(), 1, workers, [&](std::size_t first, std::size_t last, int worker) {
+        for (std::size_t chunk = first; chunk < last; ++chunk) {
+            StridedSum sum;
+            const std::size_t end = std::min(blocks, (chunk + 1) * chunk_blocks);
+            for (std::size_t block = chunk * chunk_blocks; block < end; ++block) {
+                const std::size_t begin = block * block_size;
+                const Positions::Cursor cursor(positions, begin);
+                sum.add(block, fn(cursor, std::min(block_size, positions.count() - begin), worker));
+            }
+            partial[chunk] = sum.total();
+        }
+    });
+    StridedSum total;
+    for (std::size_t chunk = 0; chunk < partial.size(); ++chunk)
+        total.add(chunk, partial[chunk]);
+    return total.total();
+}
+
+}  // namespace logitloss::detail

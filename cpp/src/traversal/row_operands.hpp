@@ -1,0 +1,334 @@
+// The operands that every row problem has: logits along a class axis, and an output of their shape.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+#include "arguments/arguments.hpp"
+#include "layout/buffers.hpp"
+#include "layout/staging.hpp"
+#include "logits/logit_rows.hpp"
+#include "logits/store_mode.hpp"
+#include "traversal/positions.hpp"
+
+namespace logitloss::detail {
+
+/// Bytes that every row start of an operand is a multiple of.
+inline std::size_t row_alignment(const void* data, const Positions& positions, int operand) {
+    const auto address = reinterpret_cast<std::uintptr_t>(data);
+    const std::size_t strides = positions.alignment(operand);
+    return address == 0 ? strides : std::min<std::size_t>(strides, address & (~address + 1));
+}
+
+/// The classes of a row in an array: one line of elements, or several where class axes do not merge into one.
+class ClassLines {
+public:
+    ClassLines() = default;
+    ClassLines(const Argument& argument, const Positions& classes, int operand)
+        : line_{argument.view.dtype, argument.view.byteswapped, classes.inner_stride(operand)},
+          classes_(&classes),
+          operand_(operand) {}
+
+    /// Whether rows that start at multiples of `alignment` are contiguous numbers of type T.
+    template <class T>
+    bool direct(std::size_t alignment) const {
+        const bool one_line = classes_->axes() == 0 || (classes_->axes() == 1 && line_.stride == sizeof(T));
+        return one_line && line_.dtype == dtype_of<T>() && !line_.byteswapped && alignment % alignof(T) == 0;
+    }
+    /// Whether tiles of rows `step` bytes apart are columns of type T as they lie.
+    template <class T>
+    bool side_by_side(std::size_t alignment, std::ptrdiff_t step) const {
+        return step == sizeof(T) && classes_->axes() == 1 &&
+               line_.stride % static_cast<std::ptrdiff_t>(sizeof(T)) == 0 && line_.dtype == dtype_of<T>() &&
+               !line_.byteswapped && alignment % alignof(T) == 0;
+    }
+    /// Whether it is cheaper to go through a tile class by class than row by row.
+    bool classes_apart(std::ptrdiff_t step) const {
+        return classes_->axes() == 1 && std::abs(step) < std::abs(line_.stride);
+    }
+    /// Whether rows `step` bytes apart follow one another like the elements of one line.
+    bool rows_in_one_line(std::ptrdiff_t step) const {
+        return classes_->axes() == 1 && step == static_cast<std::ptrdiff_t>(classes_->count()) * line_.stride;
+    }
+    std::ptrdiff_t stride() const { return line_.stride; }
+    const Line& line() const { return line_; }
+    /// The rows' numbers of one class, `step` bytes apart.
+    Line across(std::ptrdiff_t step) const { return {line_.dtype, line_.byteswapped, step}; }
+
+    /// Calls fn(line, start, done, run) for the pieces that hold classes [first, first + n) of the row at `row`.
+    template <class Fn>
+    void for_pieces(char* row, std::size_t first, std::size_t n, Fn&& fn) const {
+        if (classes_->axes() <= 1)
+            return fn(line_, row + static_cast<std::ptrdiff_t>(first) * line_.stride, 0, n);
+        Positions::Cursor cursor(*classes_, first);
+        for (std::size_t done = 0; done < n;) {
+            const std::size_t run = std::min(n - done, cursor.inner_left());
+            fn(line_, row + cursor.offset(operand_), done, run);
+            cursor.advance_inner(run);
+            done += run;
+        }
+    }
+
+private:
+    Line line_;
+    const Positions* classes_ = nullptr;
+    int operand_ = 0;
+};
+
+/// An array read row by row, where it lies if its rows are contiguous numbers of type T.
+template <class T>
+class RowInput {
+public:
+    RowInput() = default;
+    RowInput(const Argument& argument, const Positions& rows, int row_operand, const Positions& classes,
+             int class_operand)
+        : lines_(argument, classes, class_operand),
+          data_(const_cast<char*>(argument.bytes())),
+          operand_(static_cast<std::size_t>(row_operand)),
+          direct_(lines_.template direct<T>(row_alignment(data_, rows, row_operand))),
+          side_by_side_(lines_.template side_by_side<T>(row_alignment(data_, rows, row_operand),
+                                                        rows.inner_stride(row_operand))) {}
+
+    bool given() const { return data_ != nullptr; }
+    bool direct() const { return direct_; }
+    const T* read(const RowPlace& place, std::size_t first, std::size_t n, const Buffer<T>& buffer) const {
+        char* row = data_ + place.offset[operand_];
+        if (direct_)
+            return reinterpret_cast<const T*>(row) + first;
+        lines_.for_pieces(row, first, n, [&](const Line& line, char* start, std::size_t done, std::size_t run) {
+            gather(line, start, run, buffer.data() + done);
+        });
+        return buffer.data();
+    }
+
+    /// All classes of a tile's rows, where they lie or in `buffer`.
+    Columns<const T> columns(const Kernels<T>& kernels, const Tile& tile, std::size_t classes,
+                             ColumnBuffer<T>& buffer) const {
+        char* start = data_ + tile.offset[operand_];
+        if (tile.count == tile.lanes && side_by_side_)
+            return {reinterpret_cast<const T*>(start), lines_.stride() / static_cast<std::ptrdiff_t>(sizeof(T))};
+        return {copy(kernels, tile, classes, buffer), static_cast<std::ptrdiff_t>(tile.lanes)};
+    }
+    /// What to fetch while a tile's columns are computed: the rows after it, or nothing that costs.
+    NextTile next(const Tile& tile, std::size_t classes) const {
+        const std::ptrdiff_t step = tile.step[operand_];
+        const char* start = data_ + tile.offset[operand_] + static_cast<std::ptrdiff_t>(tile.count) * step;
+        if (side_by_side_)
+            return {start, lines_.stride(), step};
+        if (direct_ && step == static_cast<std::ptrdiff_t>(classes * sizeof(T)))
+            return {start, 64, step};
+        return {start, 0, 0};
+    }
+    /// The same, always in `buffer`.
+    T* copy(const Kernels<T>& kernels, const Tile& tile, std::size_t classes, ColumnBuffer<T>& buffer) const {
+        char* start = data_ + tile.offset[operand_];
+        const std::ptrdiff_t step = tile.step[operand_];
+        T* columns = buffer.columns.data();
+        if (!direct_ && lines_.classes_apart(step)) {
+            const Line line = lines_.across(step);
+            for (std::size_t j = 0; j < classes; ++j) {
+                T* column = columns + j * tile.lanes;
+                gather(line, start + static_cast<std::ptrdiff_t>(j) * lines_.stride(), tile.count, column);
+                std::fill(column + tile.count, column + tile.lanes, T(0));
+            }
+            return columns;
+        }
+        if (!direct_)
+            gather_rows(tile, classes, buffer.rows.data());
+        const T* rows[most_lanes];
+        for (std::size_t r = 0; r < tile.lanes; ++r) {
+            const std::size_t row = r < tile.count ? r : 0;
+            rows[r] = direct_ ? reinterpret_cast<const T*>(start + static_cast<std::ptrdiff_t>(row) * step)
+                              : buffer.rows.data() + row * classes;
+        }
+        kernels.transpose_rows(rows, {tile.lanes, classes}, columns);
+        return columns;
+    }
+
+private:
+    /// A tile's rows, one after another.
+    void gather_rows(const Tile& tile, std::size_t classes, T* out) const {
+        char* start = data_ + tile.offset[operand_];
+        const std::ptrdiff_t step = tile.step[operand_];
+        if (lines_.rows_in_one_line(step))
+            return gather(lines_.line(), start, tile.count * classes, out);
+        for (std::size_t r = 0; r < tile.count; ++r)
+            lines_.for_pieces(start + static_cast<std::ptrdiff_t>(r) * step, 0, classes,
+                              [&](const Line& line, char* piece, std::size_t done, std::size_t run) {
+                                  gather(line, piece, run, out + r * classes + done);
+                              });
+    }
+
+    ClassLines lines_;
+    char* data_ = nullptr;  // read only
+    std::size_t operand_ = 0;
+    bool direct_ = true;
+    bool side_by_side_ = false;
+};
+
+/// An array written row by row.
+template <class T>
+class RowOutput {
+public:
+    RowOutput() = default;
+    RowOutput(const Output& argument, const Positions& rows, int row_operand, const Positions& classes,
+              int class_operand)
+        : lines_(argument, classes, class_operand),
+          data_(argument.data),
+          operand_(static_cast<std::size_t>(row_operand)),
+          direct_(lines_.template direct<T>(row_alignment(data_, rows, row_operand))),
+          side_by_side_(lines_.template side_by_side<T>(row_alignment(data_, rows, row_operand),
+                                                        rows.inner_stride(row_operand))) {}
+
+    bool given() const { return data_ != nullptr; }
+    bool direct() const { return direct_; }
+
+    /// Where to write n classes from `first` on; `store` must follow.
+    T* place(const RowPlace& place, std::size_t first, const Buffer<T>& buffer) const {
+        return direct_ ? reinterpret_cast<T*>(data_ + place.offset[operand_]) + first : buffer.data();
+    }
+    /// Where a row begins; of direct rows only.
+    T* row(const RowPlace& place) const { return reinterpret_cast<T*>(data_ + place.offset[operand_]); }
+    void store(const RowPlace& place, std::size_t first, std::size_t n, const T* values) const {
+        if (direct_)
+            return;
+        lines_.for_pieces(data_ + place.offset[operand_], first, n,
+                          [&](const Line& line, char* start, std::size_t done, std::size_t run) {
+                              scatter(line, values + done, run, start);
+                          });
+    }
+
+    /// Where to write all classes of a tile's rows; `store_columns` must follow.
+    Columns<T> columns(const Tile& tile, ColumnBuffer<T>& buffer) const {
+        if (tile.count == tile.lanes && side_by_side_)
+            return {reinterpret_cast<T*>(data_ + tile.offset[operand_]),
+                    lines_.stride() / static_cast<std::ptrdiff_t>(sizeof(T))};
+        return {buffer.columns.data(), static_cast<std::ptrdiff_t>(tile.lanes)};
+    }
+    void store_columns(const Kernels<T>& kernels, const Tile& tile, std::size_t classes, const T* columns,
+                       ColumnBuffer<T>& buffer) const {
+        if (columns != buffer.columns.data())
+            return;
+        char* start = data_ + tile.offset[operand_];
+        const std::ptrdiff_t step = tile.step[operand_];
+        if (!direct_ && lines_.classes_apart(step)) {
+            const Line line = lines_.across(step);
+            for (std::size_t j = 0; j < classes; ++j)
+                scatter(line, columns + j * tile.lanes, tile.count,
+                        start + static_cast<std::ptrdiff_t>(j) * lines_.stride());
+            return;
+        }
+        T* rows[most_lanes];
+        for (std::size_t r = 0; r < tile.lanes; ++r) {
+            const bool in_place = direct_ && r < tile.count;
+            rows[r] = in_place ? reinterpret_cast<T*>(start + static_cast<std::ptrdiff_t>(r) * step)
+                               : buffer.rows.data() + r * classes;
+        }
+        kernels.transpose_columns(columns, {tile.lanes, classes}, rows);
+        if (!direct_)
+            scatter_rows(buffer.rows.data(), tile, classes);
+    }
+
+private:
+    /// A tile's rows, one after another.
+    void scatter_rows(const T* in, const Tile& tile, std::size_t classes) const {
+        char* start = data_ + tile.offset[operand_];
+        const std::ptrdiff_t step = tile.step[operand_];
+        if (lines_.rows_in_one_line(step))
+            return scatter(lines_.line(), in, tile.count * classes, start);
+        for (std::size_t r = 0; r < tile.count; ++r)
+            lines_.for_pieces(start + static_cast<std::ptrdiff_t>(r) * step, 0, classes,
+                              [&](const Line& line, char* piece, std::size_t done, std::size_t run) {
+                                  scatter(line, in + r * classes + done, run, piece);
+                              });
+    }
+
+    ClassLines lines_;
+    char* data_ = nullptr;
+    std::size_t operand_ = 0;
+    bool direct_ = true;
+    bool side_by_side_ = false;
+};
+
+/// One number per row: a loss, a log-sum-exp, a weight.
+class RowNumbers {
+public:
+    RowNumbers() = default;
+    RowNumbers(const Argument& argument, int operand)
+        : line_{argument.view.dtype, argument.view.byteswapped, 0}, data_(argument.bytes()), operand_(operand) {}
+
+    bool given() const { return data_ != nullptr; }
+    double operator[](const RowPlace& place) const { return read_number(line_, at(place)); }
+
+    void read(const Tile& tile, double* values) const {
+        const auto operand = static_cast<std::size_t>(operand_);
+        gather({line_.dtype, line_.byteswapped, tile.step[operand]}, data_ + tile.offset[operand], tile.count, values);
+    }
+    /// The same, lanes beyond the rows as the first; null if there are no numbers.
+    const double* read_if_given(const Tile& tile, double* values) const {
+        if (!given())
+            return nullptr;
+        read(tile, values);
+        std::fill(values + tile.count, values + tile.lanes, values[0]);
+        return values;
+    }
+    void read_integers(const Tile& tile, std::int64_t* values) const {
+        const auto operand = static_cast<std::size_t>(operand_);
+        if (line_.dtype == DType::int64 && !line_.byteswapped && tile.step[operand] == sizeof(std::int64_t)) {
+            std::memcpy(values, data_ + tile.offset[operand], tile.count * sizeof(std::int64_t));
+            return;
+        }
+        gather_integers({line_.dtype, line_.byteswapped, tile.step[operand]}, data_ + tile.offset[operand], tile.count,
+                        values);
+    }
+
+private:
+    const char* at(const RowPlace& place) const { return data_ + place.offset[static_cast<std::size_t>(operand_)]; }
+
+    Line line_;
+    const char* data_ = nullptr;
+    int operand_ = 0;
+};
+
+class RowResults {
+public:
+    RowResults() = default;
+    RowResults(const Output& argument, int operand)
+        : line_{argument.view.dtype, false, 0}, data_(argument.data), operand_(operand) {}
+
+    bool given() const { return data_ != nullptr; }
+    void set(const RowPlace& place, double value) const {
+        if (value != value)
+            value = std::numeric_limits<double>::quiet_NaN();  // one NaN on every machine
+        scatter(line_, &value, 1, data_ + place.offset[static_cast<std::size_t>(operand_)]);
+    }
+
+    /// The values of a tile's rows; NaNs among them become the one NaN.
+    void set(const Tile& tile, double* values) const {
+        const auto operand = static_cast<std::size_t>(operand_);
+        for (std::size_t r = 0; r < tile.count; ++r)
+            values[r] = values[r] == values[r] ? values[r] : std::numeric_limits<double>::quiet_NaN();
+        scatter({line_.dtype, false, tile.step[operand]}, values, tile.count, data_ + tile.offset[operand]);
+    }
+
+private:
+    Line line_;
+    char* data_ = nullptr;
+    int operand_ = 0;
+};
+
+/// Workers, and then the traversal.
+template <class T, class Problem>
+double run_rows(Problem& problem, const Positions& rows, const Positions& classes, int num_threads, bool staged) {
+    if (rows.count() == 0)
+        return 0.0;
+    const int workers = plan_threads(rows.count() * classes.count(), num_threads);
+    const std::size_t tile_rows =
+        TileRule<T>::applies(rows, classes) ? TileRule<T>::rows(rows.count(), classes.count()) : 0;
+    RowDriver<T, Problem> driver(problem, RowPlan(rows.count(), classes.count(), tile_rows), workers, staged);
+    return driver.run();
+}
+
+}  // namespace logitloss::detail
