@@ -7,8 +7,8 @@
 
 #include "arguments/arguments.hpp"
 #include "kernels/kernel_table.hpp"
+#include "layout/positions.hpp"
 #include "layout/staging.hpp"
-#include "traversal/positions.hpp"
 
 namespace logitloss::detail {
 

@@ -2,15 +2,16 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <string>
 #include <vector>
 
+#include "layout/positions.hpp"
 #include "layout/staging.hpp"
-#include "logits/log_sum_exp_rows.hpp"
+#include "layout/strided_sum.hpp"
 #include "runtime/dispatch.hpp"
 #include "runtime/float_environment.hpp"
 #include "runtime/threads.hpp"
-#include "traversal/positions.hpp"
 
 namespace logitloss::detail {
 namespace {

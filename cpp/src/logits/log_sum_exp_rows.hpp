@@ -13,7 +13,8 @@
 
 #include "kernels/kernel_table.hpp"
 #include "layout/staging.hpp"
-#include "traversal/row_tile.hpp"
+#include "layout/strided_sum.hpp"
+#include "logits/tile_sums.hpp"
 
 namespace logitloss::detail {
 
@@ -33,39 +34,6 @@ inline double power_of_two(double k) {
     std::memcpy(&power, &bits, sizeof power);
     return power;
 }
-
-/// Eight strided sums and their tree: the order in which the library adds up numbers that are not lanes of a vector.
-/// What each addition rounds away is added up beside it, so that a mean over millions of rows keeps its digits.
-class StridedSum {
-public:
-    void add(std::size_t index, double value) {
-        double& part = parts_[index % 8];
-        const double sum = part + value;
-        const double back = sum - part;
-        lost_[index % 8] += (part - (sum - back)) + (value - back);
-        part = sum;
-    }
-    /// `count` values from `index` on.
-    void add(const NumberKernels& kernels, std::size_t index, std::size_t count, const double* values) {
-        const std::size_t whole = index % 8 == 0 ? count / 8 * 8 : 0;
-        kernels.add_strided(values, whole, parts_, lost_);
-        for (std::size_t i = whole; i < count; ++i)
-            add(index + i, values[i]);
-    }
-    double total() const {
-        const double sum = tree(parts_);
-        const double lost = tree(lost_);
-        return lost - lost == 0.0 ? sum + lost : sum;  // infinities and NaN have nothing to add
-    }
-
-private:
-    static double tree(const double (&t)[8]) {
-        return ((t[0] + t[4]) + (t[2] + t[6])) + ((t[1] + t[5]) + (t[3] + t[7]));
-    }
-
-    double parts_[8] = {};
-    double lost_[8] = {};
-};
 
 /// One block of a row.
 template <class T>

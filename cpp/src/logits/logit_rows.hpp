@@ -9,11 +9,14 @@
 #include <vector>
 
 #include "layout/buffers.hpp"
+#include "layout/positions.hpp"
 #include "logits/log_sum_exp_rows.hpp"
 #include "logits/log_sum_exp_tile.hpp"
+#include "logits/store_mode.hpp"
 #include "runtime/float_environment.hpp"
 #include "runtime/threads.hpp"
-#include "traversal/positions.hpp"
+#include "traversal/row_operands.hpp"
+#include "traversal/row_plan.hpp"
 #include "traversal/row_tile.hpp"
 
 namespace logitloss::detail {
@@ -55,44 +58,6 @@ private:
           out_columns(space, tile),
           transformed_columns(space.take<T>(tile)),
           blocks(row_blocks > 1 ? row_blocks : 0) {}
-};
-
-/// How a problem's rows are cut up. All of it follows from the shape, never from the number of threads.
-struct RowPlan {
-    static constexpr std::size_t worth_splitting = 32768;  ///< classes
-
-    std::size_t rows;
-    std::size_t classes;
-    std::size_t blocks;      ///< per row
-    std::size_t chunk_rows;  ///< rows whose losses are summed together, and that one thread takes at a time
-    std::size_t tile_rows;   ///< rows that go side by side (TileRule); 0 if none do
-
-    RowPlan(std::size_t row_count, std::size_t class_count, std::size_t side_by_side = 0)
-        : rows(row_count),
-          classes(class_count),
-          blocks((class_count + block_size - 1) / block_size),
-          tile_rows(side_by_side) {
-        constexpr std::size_t chunk_elements = 65536;
-        chunk_rows = classes >= worth_splitting ? 1 : chunk_elements / std::max<std::size_t>(1, classes);
-        chunk_rows = std::max(chunk_rows, tile_rows);
-        if (chunk_rows >= row_batch) {
-            const std::size_t unit = std::max(row_batch, tile_rows);
-            chunk_rows = (chunk_rows + unit - 1) / unit * unit;
-        }
-    }
-    bool tiled() const { return tile_rows > 0; }
-    /// Whether rows of one block end together, a batch at a time.
-    bool batched() const { return !tiled() && blocks == 1; }
-    /// Rows of a batch: their exponentials, twice, take an eighth of L2 (measured: 64 KiB are better than 128).
-    std::size_t batch_rows(std::size_t item_bytes) const {
-        constexpr std::size_t bytes = 65536;
-        return std::min(most_lanes, std::max<std::size_t>(4, bytes / (classes * item_bytes)));
-    }
-    std::size_t chunks() const { return (rows + chunk_rows - 1) / chunk_rows; }
-    /// Whether the blocks of each row go to different threads. Decides who computes, not what.
-    bool split(int workers) const {
-        return !tiled() && workers > 1 && rows < 2 * static_cast<std::size_t>(workers) && classes >= worth_splitting;
-    }
 };
 
 /// Runs a problem over its rows and returns the sum of its losses.
@@ -586,5 +551,17 @@ private:
     std::vector<double> partial_sums_;
     std::vector<Scratch<T>> scratch_;
 };
+
+/// Workers, and then the traversal.
+template <class T, class Problem>
+double run_rows(Problem& problem, const Positions& rows, const Positions& classes, int num_threads, bool staged) {
+    if (rows.count() == 0)
+        return 0.0;
+    const int workers = plan_threads(rows.count() * classes.count(), num_threads);
+    const std::size_t tile_rows =
+        TileRule<T>::applies(rows, classes) ? TileRule<T>::rows(rows.count(), classes.count()) : 0;
+    RowDriver<T, Problem> driver(problem, RowPlan(rows.count(), classes.count(), tile_rows), workers, staged);
+    return driver.run();
+}
 
 }  // namespace logitloss::detail

@@ -9,11 +9,11 @@
 
 #include "arguments/arguments.hpp"
 #include "layout/buffers.hpp"
+#include "layout/positions.hpp"
 #include "layout/staging.hpp"
-#include "logits/log_sum_exp_rows.hpp"
+#include "layout/strided_sum.hpp"
 #include "runtime/float_environment.hpp"
 #include "runtime/threads.hpp"
-#include "traversal/positions.hpp"
 
 namespace logitloss::detail {
 

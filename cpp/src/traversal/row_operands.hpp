@@ -5,13 +5,13 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 
 #include "arguments/arguments.hpp"
 #include "layout/buffers.hpp"
+#include "layout/positions.hpp"
 #include "layout/staging.hpp"
-#include "logits/logit_rows.hpp"
-#include "logits/store_mode.hpp"
-#include "traversal/positions.hpp"
+#include "traversal/row_tile.hpp"
 
 namespace logitloss::detail {
 
@@ -318,17 +318,5 @@ private:
     char* data_ = nullptr;
     int operand_ = 0;
 };
-
-/// Workers, and then the traversal.
-template <class T, class Problem>
-double run_rows(Problem& problem, const Positions& rows, const Positions& classes, int num_threads, bool staged) {
-    if (rows.count() == 0)
-        return 0.0;
-    const int workers = plan_threads(rows.count() * classes.count(), num_threads);
-    const std::size_t tile_rows =
-        TileRule<T>::applies(rows, classes) ? TileRule<T>::rows(rows.count(), classes.count()) : 0;
-    RowDriver<T, Problem> driver(problem, RowPlan(rows.count(), classes.count(), tile_rows), workers, staged);
-    return driver.run();
-}
 
 }  // namespace logitloss::detail

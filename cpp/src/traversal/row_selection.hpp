@@ -18,25 +18,28 @@ public:
     CountedRows(std::size_t classes, std::optional<std::int64_t> ignore_index)
         : classes_(classes), ignore_index_(ignore_index) {}
 
-    /// Labels of a tile's rows, which class is taken out of each, and which rows are read.
+    /// Labels of a tile's rows, which class is taken out of each, and in `read` 1 for rows that are read, else 0. Returns
+    /// whether all are.
     template <class T>
-    void read_labels(const Kernels<T>& kernels, const Tile& tile, TileSums<T>& sums) const {
-        labels.read_integers(tile, sums.label);
-        std::fill(sums.label + tile.count, sums.label + tile.lanes, sums.label[0]);
+    bool read_labels(const Kernels<T>& kernels, const Tile& tile, std::int64_t* label, T* target, T* read) const {
+        labels.read_integers(tile, label);
+        std::fill(label + tile.count, label + tile.lanes, label[0]);
         const bool ignores_a_class = ignore_index_ && static_cast<std::uint64_t>(*ignore_index_) < classes_;
-        // All labels are classes or ignored, unless they have changed since: who is not a class does not count.
-        sums.all_read = kernels.class_numbers(sums.label, tile.lanes, classes_, ignores_a_class ? *ignore_index_ : -1,
-                                              sums.target, sums.read);
+        // Labels were validated, but the caller may be changing them meanwhile: one out of range counts as ignored.
+        return kernels.class_numbers(label, tile.lanes, classes_, ignores_a_class ? *ignore_index_ : -1, target, read);
     }
+    /// Sets `read` to 0 for rows of weight 0. Returns whether there is one.
     template <class T>
-    void skip_weightless(const Tile& tile, TileSums<T>& sums) const {
+    bool skip_weightless(const Tile& tile, T* read) const {
         double weight[most_lanes];
         const double* weights = sample_weight.read_if_given(tile, weight);
+        bool skips = false;
         for (std::size_t r = 0; r < tile.lanes; ++r)
             if (weights[r] == 0.0) {
-                sums.read[r] = T(0);
-                sums.all_read = false;
+                read[r] = T(0);
+                skips = true;
             }
+        return skips;
     }
     /// Which rows of a tile count, their labels (no_index for class probabilities) and weights.
     void read(const Tile& tile, bool* counts, std::size_t* label, double* weight) const {

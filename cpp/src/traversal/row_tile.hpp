@@ -10,7 +10,7 @@
 
 #include "kernels/kernel_table.hpp"
 #include "layout/buffers.hpp"
-#include "traversal/positions.hpp"
+#include "layout/positions.hpp"
 
 namespace logitloss::detail {
 
@@ -64,49 +64,6 @@ struct ColumnBuffer {
     Buffer<T> columns, rows;
 
     ColumnBuffer(BufferSpace& space, std::size_t size) : columns(space.take<T>(size)), rows(space.take<T>(size)) {}
-};
-
-/// Rows between their sweeps, an array a quantity: those of a tile, a batch of rows of one block, or a single row. Lanes
-/// from Tile::count on, and those of rows that are not read, hold numbers that mean nothing.
-template <class T>
-struct TileSums {
-    T read[most_lanes];              ///< 1 where the row is looked at, else 0
-    bool all_read;                   ///< whether all are
-    std::int64_t label[most_lanes];  ///< of class indices, as it was given; -1 if there are none
-    T target[most_lanes];            ///< number of the class taken out, -1 for none
-    bool careful[most_lanes];        ///< whether the row must take the row traversal, which has float64 for it
-    bool any_careful;                ///< whether one must; `careful` holds only then
-
-    T max[most_lanes];          ///< the largest logit
-    LogSumExpEnds<T> whole;     ///< of rows that are summed whole
-    ExcludedEnds<T> excluding;  ///< of rows with a class taken out
-    double gaps[most_lanes];    ///< these three as in RowSums
-    double other_mass[most_lanes];
-    double out_mass[most_lanes];
-    const T* coefficients;  ///< of the linear term, Tile::lanes apart; null: all 1
-
-    // what the problem makes of them
-    bool writable;                 ///< whether write_columns does for all rows that are read
-    double loss[most_lanes];       ///< 0 where the row is not read
-    double out_scale[most_lanes];  ///< factor of the exponentials
-    double linear[most_lanes];     ///< factor of the linear term
-    double value[most_lanes];      ///< what is written at the class taken out
-    ColumnScales<T> columns;       ///< the same for write_columns
-
-    /// All of the tile's rows are read, and no class is taken out yet.
-    void start(const Tile& tile) {
-        std::fill(read, read + tile.lanes, T(1));
-        all_read = true;
-        std::fill(label, label + tile.lanes, std::int64_t(-1));
-        std::fill(target, target + tile.lanes, T(-1));
-        any_careful = false;
-        writable = true;
-    }
-    /// The row's label as a class, no_index if it is none.
-    std::size_t class_of(std::size_t r, std::size_t classes) const {
-        return static_cast<std::uint64_t>(label[r]) < classes ? static_cast<std::size_t>(label[r]) : no_index;
-    }
-    bool reads(std::size_t r) const { return all_read || read[r] != T(0); }
 };
 
 /// When rows go through tiles. It follows from the number of classes, the dtype and the logits' layout only: the order

@@ -8,12 +8,13 @@
 #include <utility>
 #include <vector>
 
-#include "logits/log_sum_exp_rows.hpp"
+#include "layout/positions.hpp"
+#include "layout/strided_sum.hpp"
 #include "runtime/dispatch.hpp"
 #include "runtime/float_environment.hpp"
 #include "runtime/threads.hpp"
-#include "traversal/positions.hpp"
 #include "traversal/row_operands.hpp"
+#include "traversal/row_plan.hpp"
 #include "traversal/row_tile.hpp"
 
 namespace logitloss::detail {

@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "logits/logit_rows.hpp"
 #include "logits/logit_transform.hpp"
 #include "losses/cross_entropy/cross_entropy_arrays.hpp"
 #include "runtime/dispatch.hpp"
@@ -74,9 +75,9 @@ public:
 
     void read_rows(const Tile& tile, TileSums<T>& sums) const {
         if (call_.indices)
-            arrays_.counted.read_labels(kernels(), tile, sums);
-        if (arrays_.counted.sample_weight.given())
-            arrays_.counted.skip_weightless(tile, sums);
+            sums.all_read = arrays_.counted.read_labels(kernels(), tile, sums.label, sums.target, sums.read);
+        if (arrays_.counted.sample_weight.given() && arrays_.counted.skip_weightless(tile, sums.read))
+            sums.all_read = false;
     }
 
     // Of a row.

@@ -9,7 +9,8 @@
 #include "arguments/arguments.hpp"
 #include "arguments/dtype_switch.hpp"
 #include "logitloss/logsumexp_state.hpp"
-#include "traversal/row_operands.hpp"
+#include "logits/logit_rows.hpp"
+#include "logits/store_mode.hpp"
 
 namespace logitloss {
 namespace detail {

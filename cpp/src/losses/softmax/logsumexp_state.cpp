@@ -8,10 +8,10 @@
 
 #include "arguments/arguments.hpp"
 #include "arguments/dtype_switch.hpp"
+#include "layout/positions.hpp"
 #include "layout/staging.hpp"
 #include "logits/log_sum_exp_rows.hpp"
 #include "runtime/float_environment.hpp"
-#include "traversal/positions.hpp"
 
 namespace logitloss {
 namespace detail {

@@ -5,7 +5,7 @@
 #include "arguments/arguments.hpp"
 #include "arguments/dtype_switch.hpp"
 #include "logitloss/logsumexp.hpp"
-#include "traversal/row_operands.hpp"
+#include "logits/logit_rows.hpp"
 
 namespace logitloss {
 namespace detail {

@@ -6,7 +6,7 @@
 #include "arguments/arguments.hpp"
 #include "logitloss/logsumexp.hpp"
 #include "runtime/dispatch.hpp"
-#include "traversal/row_operands.hpp"
+#include "logits/logit_rows.hpp"
 
 namespace logitloss {
 namespace detail {

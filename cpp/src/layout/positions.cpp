@@ -1,4 +1,4 @@
-#include "traversal/positions.hpp"
+#include "layout/positions.hpp"
 
 #include <algorithm>
 #include <cstdlib>

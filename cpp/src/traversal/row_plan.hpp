@@ -1,0 +1,49 @@
+// How the rows of a problem are cut up: chunks for threads, tiles, blocks.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+
+#include "kernels/kernel_table.hpp"
+
+namespace logitloss::detail {
+
+/// How a problem's rows are cut up. All of it follows from the shape, never from the number of threads.
+struct RowPlan {
+    static constexpr std::size_t worth_splitting = 32768;  ///< classes
+
+    std::size_t rows;
+    std::size_t classes;
+    std::size_t blocks;      ///< per row
+    std::size_t chunk_rows;  ///< rows whose losses are summed together, and that one thread takes at a time
+    std::size_t tile_rows;   ///< rows that go side by side (TileRule); 0 if none do
+
+    RowPlan(std::size_t row_count, std::size_t class_count, std::size_t side_by_side = 0)
+        : rows(row_count),
+          classes(class_count),
+          blocks((class_count + block_size - 1) / block_size),
+          tile_rows(side_by_side) {
+        constexpr std::size_t chunk_elements = 65536;
+        chunk_rows = classes >= worth_splitting ? 1 : chunk_elements / std::max<std::size_t>(1, classes);
+        chunk_rows = std::max(chunk_rows, tile_rows);
+        if (chunk_rows >= row_batch) {
+            const std::size_t unit = std::max(row_batch, tile_rows);
+            chunk_rows = (chunk_rows + unit - 1) / unit * unit;
+        }
+    }
+    bool tiled() const { return tile_rows > 0; }
+    /// Whether rows of one block end together, a batch at a time.
+    bool batched() const { return !tiled() && blocks == 1; }
+    /// Rows of a batch: their exponentials, twice, take an eighth of L2 (measured: 64 KiB are better than 128).
+    std::size_t batch_rows(std::size_t item_bytes) const {
+        constexpr std::size_t bytes = 65536;
+        return std::min(most_lanes, std::max<std::size_t>(4, bytes / (classes * item_bytes)));
+    }
+    std::size_t chunks() const { return (rows + chunk_rows - 1) / chunk_rows; }
+    /// Whether the blocks of each row go to different threads. Decides who computes, not what.
+    bool split(int workers) const {
+        return !tiled() && workers > 1 && rows < 2 * static_cast<std::size_t>(workers) && classes >= worth_splitting;
+    }
+};
+
+}  // namespace logitloss::detail
