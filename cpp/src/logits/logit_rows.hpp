@@ -1,8 +1,7 @@
-// The row traversal: which rows and blocks run when, on which thread. What they compute is the problem's business.
+// Rows of logits on the row traversal: side by side, in batches of one block, or block by block.
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <limits>
 #include <utility>
@@ -13,13 +12,22 @@
 #include "logits/log_sum_exp_rows.hpp"
 #include "logits/log_sum_exp_tile.hpp"
 #include "logits/store_mode.hpp"
-#include "runtime/float_environment.hpp"
-#include "runtime/threads.hpp"
 #include "traversal/row_operands.hpp"
 #include "traversal/row_plan.hpp"
 #include "traversal/row_tile.hpp"
+#include "traversal/row_traversal.hpp"
 
 namespace logitloss::detail {
+
+/// Rows of a tile, or of a batch of rows of one block, between their sweeps.
+template <class T>
+struct LogitTile {
+    Tile tile;
+    std::size_t written = 0;    ///< of a batch: rows that are written, or need not be; all of them in the beginning
+    T* exponentials = nullptr;  ///< where they are kept; null if they are not
+    Columns<const T> columns{nullptr, 0};  ///< of rows side by side
+    TileSums<T> sums;
+};
 
 /// Memory of one worker: a block of each operand that is not read or written where it lies, and tiles of them.
 template <class T>
@@ -29,12 +37,24 @@ struct Scratch {
     Buffer<T> logits, raw_logits, coefficients, weights, out;
     ColumnBuffer<T> logit_columns, coefficient_columns, out_columns;  ///< of a tile
     Buffer<T> transformed_columns;
-    std::vector<RowBlock<T>> blocks;  ///< of a row of several
+    std::vector<RowBlock<T>> blocks;  ///< of a row of several that leaves its tile
+    LogitTile<T> tiles[2];  ///< of batches, the second is the one before, which is written while the first is read
+    TileSums<T> alone;      ///< of a row that leaves its tile or batch
+    std::size_t turn = 0;
 
-    /// `tile_rows`: 0 if there are no tiles; `staged`: whether any operand of a row needs a buffer.
-    Scratch(std::size_t classes, std::size_t tile_rows, bool staged, std::size_t kept_exponentials)
-        : Scratch(staged || tile_rows > 0 ? std::min(classes, block_size) : 0, tile_rows * classes, kept_exponentials,
-                  (classes + block_size - 1) / block_size) {}
+    LogitTile<T>& now() { return tiles[turn]; }
+    LogitTile<T>& before() { return tiles[1 - turn]; }
+
+    /// `staged`: whether any operand of a row needs a buffer; `kept_stride`: exponentials of a row that are kept.
+    Scratch(const RowPlan& plan, bool staged, std::size_t kept_stride)
+        : Scratch(staged || plan.tiled() ? std::min(plan.classes, block_size) : 0, plan.tile_rows * plan.classes,
+                  kept_stride == 0 ? 0 : (plan.tiled() ? 1 : 2) * plan.rows_at_once * kept_stride + 64 / sizeof(T),
+                  plan.tiled() && plan.blocks > 1 ? plan.blocks : 0) {
+        if (kept_stride == 0)
+            return;
+        tiles[0].exponentials = exponentials.data();
+        tiles[1].exponentials = exponentials.data() + (plan.tiled() ? 0 : plan.rows_at_once * kept_stride);
+    }
 
     /// `columns`, if it is a buffer of a tile's logits, transformed or not, and so may be written.
     T* own_columns(const T* columns) const {
@@ -57,154 +77,171 @@ private:
           coefficient_columns(space, tile),
           out_columns(space, tile),
           transformed_columns(space.take<T>(tile)),
-          blocks(row_blocks > 1 ? row_blocks : 0) {}
+          blocks(row_blocks) {}
 };
 
-/// Runs a problem over its rows and returns the sum of its losses.
+/// Rows of logits, a problem of RowTraversal. A row ends in one of three ways: as a lane of a tile whose rows lie side by
+/// side; with a batch of rows of one block, which are written while the next batch is read, so that reading and writing
+/// memory go side by side; or by itself, block by block. A row that needs float64 leaves its tile or batch and takes the
+/// last way.
 ///
-/// A Problem over element type T has
+/// A Loss over element type T has
 ///   const Positions& positions();  const KernelTable& table();  TakenOut taken_out();
 ///   EndParts end_parts()                                   what it wants of rows with a class taken out
 ///   void read_rows(const Tile&, TileSums&)                 sets `read`, `target`, `label`; counts on TileSums::start
-///   void skip(const RowPlace&, Scratch&)                   of a row that is not read
+///   Write skip(const RowPlace&)                            ends a row that is not read; how its gradient is written
 ///   const T* logits(const RowPlace&, first, n, Scratch&)   n classes from `first` on
 ///   bool linear()                                          whether it wants sums over coefficients, which are
 ///   const T* coefficients(const RowPlace&, first, n, Scratch&)   (null: all 1)
 ///   void end_rows(const Tile&, TileSums&)                  losses, and what the second sweep needs
 ///   bool has_losses()                                      whether end_rows sets TileSums::loss
 ///   bool writes(), bool writes_exponentials()              whether there is an output, and one made of exponentials
-///   Write write_of(const TileSums&, r)                     what `write` needs of a row
+///   Write write_of(const TileSums&, r, bool careful, std::size_t out_class)   what `write` needs of a row
 ///   void write(const RowPlace&, const Write&, first, n, const T* exponentials, Scratch&)
 ///                                                          exponentials: as block_state kept them, or null
 ///   bool goes_along(const Write&)                          whether a row of one block is no more than
 ///   KeptRow<T> kept_row(const RowPlace&, const Write&, const T* exponentials)
 ///                                                          written straight to its place
-/// Write has `careful`, and `out_class`, which is right for rows of less than 2^24 classes and set here for others.
 /// For tiles, whose rows are whole,
 ///   Columns<const T> columns(const Tile&, const TileSums&, Scratch&)
 ///   NextTile next(const Tile&)                             of the logits
 ///   bool reads_columns_again()                             whether the class taken out must be back in its place
 ///   const T* column_coefficients(const Tile&, const TileSums&, Scratch&)   tile.lanes apart
 ///   void write_columns(const Tile&, const TileSums&, Columns<const T>, const T* exponentials, Scratch&)
-template <class T, class Problem>
-class RowDriver {
+template <class T, class Loss>
+class LogitRows : public RowProblem {
 public:
-    RowDriver(Problem& problem, const RowPlan& plan, int workers, bool staged)
-        : problem_(problem),
-          plan_(plan),
-          workers_(workers),
-          operands_(problem.positions().operands()),
-          batch_rows_(plan.batched() ? plan.batch_rows(sizeof(T)) : 0),
-          reducer_(kernels(), problem.taken_out()),
-          partial_sums_(plan.chunks()) {
-        // Rows of one block keep their exponentials, a batch at a time, in L2: computing them again costs more.
-        if (problem.writes_exponentials() &&
-            (plan.tiled() ? plan.classes <= TileRule<T>::kept_classes : plan.batched()))
+    using Scratch = detail::Scratch<T>;
+    using Block = RowBlock<T>;
+    using Write = typename Loss::Write;
+    struct TileRows {};  // they are in Scratch
+    struct Row {
+        bool read = true;
+        RowPlace place;  ///< with the row's target
+        RowSums<T> sums;
+        Write write;
+    };
+
+    LogitRows(Loss& loss, const RowPlan& plan, bool staged)
+        : loss_(loss), plan_(plan), staged_(staged), reducer_(kernels(), loss.taken_out()) {
+        const bool batched = !plan.tiled() && plan.blocks == 1;
+        if (batched)
+            plan_.hand_out_whole(batch_rows(plan.classes));
+        // Rows of one block keep their exponentials, a batch at a time, in L1: computing them again costs more.
+        if (loss.writes_exponentials() && (plan.tiled() ? plan.classes <= TileRule<T>::kept_classes : batched))
             kept_stride_ = plan.tiled() ? plan.classes : padded_length<T>(plan.classes);
-        const std::size_t kept_rows = plan.tiled() ? plan.tile_rows : 2 * batch_rows_;
-        scratch_.reserve(static_cast<std::size_t>(workers));
-        for (int worker = 0; worker < workers; ++worker)
-            scratch_.emplace_back(plan.classes, plan.tile_rows, staged,
-                                  kept_rows * kept_stride_ + (kept_stride_ == 0 ? 0 : 64 / sizeof(T)));
     }
 
-    double run() {
-        const FloatEnvironment environment;
-        if (plan_.split(workers_))
-            run_split();
+    double run(int num_threads) { return traverse_rows(*this, plan_, num_threads); }
+
+    // What RowTraversal asks.
+    const Positions& positions() const { return loss_.positions(); }
+    Scratch scratch(const RowPlan&) const { return Scratch(plan_, staged_, kept_stride_); }
+    bool writes() const { return loss_.writes(); }
+    bool has_losses() const { return loss_.has_losses(); }
+
+    // Of many rows.
+    void begin(const Tile& tile, TileRows&, Scratch& scratch) const {
+        LogitTile<T>& now = scratch.now();
+        now.tile = tile;
+        now.sums.start(tile);
+        loss_.read_rows(tile, now.sums);
+    }
+    void reduce_columns(int, const Tile&, TileRows&, Scratch& scratch) const {
+        if (plan_.tiled())
+            sum_tile(scratch.now(), scratch);
         else
-            parallel_for(plan_.chunks(), 1, workers_, [&](std::size_t first, std::size_t last, int worker) {
-                for (std::size_t chunk = first; chunk < last; ++chunk)
-                    partial_sums_[chunk] = run_chunk(chunk, scratch_[static_cast<std::size_t>(worker)]);
-            });
-        StridedSum total;
-        for (std::size_t chunk = 0; chunk < partial_sums_.size(); ++chunk)
-            total.add(chunk, partial_sums_[chunk]);
-        return total.total();
+            sum_batch(scratch.now(), scratch.before(), scratch);
+    }
+    void end(const Tile& tile, TileRows&, double* losses, Scratch& scratch) const {
+        TileSums<T>& sums = scratch.now().sums;
+        loss_.end_rows(tile, sums);
+        if (!plan_.tiled() && (!sums.all_read || sums.any_careful))
+            end_others(scratch.now(), scratch);
+        else if (plan_.tiled() && (sums.any_careful || (writes() && !sums.writable)))
+            write_tile_by_rows(scratch.now(), scratch);
+        if (has_losses())
+            std::copy(sums.loss, sums.loss + tile.count, losses);
+    }
+    void write_columns(const Tile& tile, TileRows&, Scratch& scratch) const {
+        LogitTile<T>& now = scratch.now();
+        if (!plan_.tiled()) {
+            now.written = 0;
+            scratch.turn = 1 - scratch.turn;
+        } else if (!now.sums.any_careful && now.sums.writable) {
+            loss_.write_columns(tile, now.sums, now.columns, now.exponentials, scratch);
+        }
+    }
+    void finish(Scratch& scratch) const { write_rest(scratch.before(), scratch); }
+
+    // Of one row.
+    void begin(const Tile& tile, Row* row, Scratch& scratch) const {
+        row->place = tile.place(0);
+        row->read = reads(row->place, scratch.now().sums);
+    }
+    Block reduce(int, const RowPlace&, const Row& row, std::size_t first, std::size_t n, Scratch& scratch) const {
+        return sweep_block(row.place, first, n, scratch, nullptr, nullptr);
+    }
+    void fold(int, const Block* blocks, std::size_t count, Row& row) const { reducer_.merge(blocks, count, row.sums); }
+    void end(const Tile&, Row* row, double* loss, Scratch& scratch) const {
+        *loss = 0.0;
+        if (row->read)
+            row->write = end_of(row->place, row->sums, scratch.now().sums, *loss, scratch);
+        else
+            row->write = loss_.skip(row->place);
+    }
+    void write(const RowPlace&, const Row& row, std::size_t first, std::size_t n, Scratch& scratch) const {
+        loss_.write(row.place, row.write, first, n, nullptr, scratch);
     }
 
 private:
-    using Write = typename Problem::Write;
+    const Kernels<T>& kernels() const { return loss_.table().template of<T>(); }
+    std::size_t length(std::size_t block) const { return std::min(block_size, plan_.classes - block * block_size); }
 
-    const Kernels<T>& kernels() const { return problem_.table().template of<T>(); }
-
-    double run_chunk(std::size_t chunk, Scratch<T>& scratch) {
-        const std::size_t first = chunk * plan_.chunk_rows;
-        const std::size_t last = std::min(plan_.rows, first + plan_.chunk_rows);
-        if (plan_.tiled())
-            return run_tiles(first, last, scratch);
-        return plan_.batched() ? run_batches(first, last, scratch) : run_rows_alone(first, last, scratch);
-    }
-
-    /// Calls fn(tile) for rows [first, last), at most `rows` at a time.
-    template <class Fn>
-    void for_tiles(std::size_t first, std::size_t last, std::size_t rows, Fn&& fn) const {
-        Positions::Cursor cursor(problem_.positions(), first);
-        for (std::size_t row = first; row < last;) {
-            const Tile tile = tile_at(problem_.positions(), cursor, row, std::min(rows, last - row));
-            fn(tile);
-            row += tile.count;
-            cursor.advance_inner(tile.count);
-        }
-    }
-
-    void add_losses(StridedSum& losses, std::size_t index, const Tile& tile, const TileSums<T>& sums) const {
-        if (problem_.has_losses())
-            losses.add(problem_.table().numbers, index, tile.count, sums.loss);
+    /// Rows of a batch: their exponentials, twice, take an eighth of L2 (measured: 64 KiB are better than 128).
+    static std::size_t batch_rows(std::size_t classes) {
+        constexpr std::size_t bytes = 65536;
+        return std::min(most_lanes, std::max<std::size_t>(4, bytes / (classes * sizeof(T))));
     }
 
     // ------------------------------------------------------------------------------------------- rows side by side
 
-    double run_tiles(std::size_t first, std::size_t last, Scratch<T>& scratch) {
-        StridedSum losses;
-        TileSums<T> sums;
-        for_tiles(first, last, plan_.tile_rows, [&](const Tile& tile) {
-            run_tile(tile, sums, scratch);
-            add_losses(losses, tile.first - first, tile, sums);
-        });
-        return losses.total();
-    }
-
-    void run_tile(const Tile& tile, TileSums<T>& sums, Scratch<T>& scratch) {
-        sums.start(tile);
-        problem_.read_rows(tile, sums);
-        const Columns<const T> x = problem_.columns(tile, sums, scratch);
-        T* exponentials = kept_stride_ == 0 ? nullptr : scratch.exponentials.data();
-        const NextTile next = problem_.next(tile);
-        const TakenOut taken_out = problem_.taken_out();
+    void sum_tile(LogitTile<T>& now, Scratch& scratch) const {
+        const Tile& tile = now.tile;
+        TileSums<T>& sums = now.sums;
+        const Columns<const T> x = now.columns = loss_.columns(tile, sums, scratch);
+        const NextTile next = loss_.next(tile);
+        const TakenOut taken_out = loss_.taken_out();
         T* const own = scratch.own_columns(x.data);
         if (taken_out == TakenOut::none)
-            sum_columns(kernels(), tile, x, plan_.classes, sums, next, exponentials);
+            sum_columns(kernels(), tile, x, plan_.classes, sums, next, now.exponentials);
         else
-            sum_columns_excluding(kernels(), tile, taken_out == TakenOut::largest, problem_.end_parts(), x, own,
-                                  plan_.classes, sums, next, exponentials);
-        if (own != nullptr && taken_out != TakenOut::none && problem_.reads_columns_again())
+            sum_columns_excluding(kernels(), tile, taken_out == TakenOut::largest, loss_.end_parts(), x, own,
+                                  plan_.classes, sums, next, now.exponentials);
+        if (own != nullptr && taken_out != TakenOut::none && loss_.reads_columns_again())
             TakenOutOfColumns<T>(tile, sums.target, own).put_back(sums.excluding.logit);
-        if (problem_.linear()) {
-            sums.coefficients = problem_.column_coefficients(tile, sums, scratch);
+        if (loss_.linear()) {
+            sums.coefficients = loss_.column_coefficients(tile, sums, scratch);
             add_linear_columns(kernels(), tile, x, plan_.classes, sums);
         }
-        problem_.end_rows(tile, sums);
-        if (sums.any_careful || (problem_.writes() && !sums.writable))
-            run_tile_by_rows(tile, sums, scratch);
-        else if (problem_.writes())
-            problem_.write_columns(tile, sums, x, exponentials, scratch);
     }
 
     /// A tile with a row that must be careful, or is written with care: its rows one after another.
-    void run_tile_by_rows(const Tile& tile, TileSums<T>& sums, Scratch<T>& scratch) {
-        for (std::size_t r = 0; r < tile.count; ++r) {
-            const RowPlace place = place_in(tile, r, sums);
-            if (!sums.reads(r)) {
-                problem_.skip(place, scratch);
-                continue;
-            }
-            const bool alone = sums.any_careful && sums.careful[r];
-            const Write write = alone               ? end_alone(place, sums.loss[r], scratch)
-                                : problem_.writes() ? problem_.write_of(sums, r)
-                                                    : Write{};
-            write_row(place, write, nullptr, scratch);
+    void write_tile_by_rows(LogitTile<T>& now, Scratch& scratch) const {
+        TileSums<T>& sums = now.sums;
+        for (std::size_t r = 0; r < now.tile.count; ++r) {
+            const RowPlace place = place_in(now.tile, r, sums);
+            if (!sums.reads(r))
+                write_row(place, loss_.skip(place), nullptr, scratch);
+            else if (sums.any_careful && sums.careful[r])
+                write_row(place, end_alone(place, sums.loss[r], scratch), nullptr, scratch);
+            else if (writes())
+                write_row(place, loss_.write_of(sums, r, false, out_class_of(sums, r)), nullptr, scratch);
         }
+    }
+
+    static std::size_t out_class_of(const TileSums<T>& sums, std::size_t r) {
+        return sums.target[r] < T(0) ? no_index : static_cast<std::size_t>(sums.target[r]);
     }
 
     RowPlace place_in(const Tile& tile, std::size_t r, const TileSums<T>& sums) const {
@@ -213,52 +250,23 @@ private:
         return place;
     }
 
-    void write_row(const RowPlace& place, const Write& write, const T* exponentials, Scratch<T>& scratch) {
-        if (problem_.writes())
+    void write_row(const RowPlace& place, const Write& write, const T* exponentials, Scratch& scratch) const {
+        if (writes())
             for (std::size_t b = 0; b < plan_.blocks; ++b)
-                problem_.write(place, write, b * block_size, length(b), exponentials, scratch);
+                loss_.write(place, write, b * block_size, length(b), exponentials, scratch);
     }
 
     // ------------------------------------------------------------------------------------------- rows of one block
 
-    /// Rows of a batch between their sweeps: they are read one by one, then they end together, then they are written, one
-    /// by one while the next batch is read, so that reading and writing memory go side by side.
-    struct Batch {
-        Tile tile;
-        std::size_t written = 0;  ///< rows; all of them in the beginning
-        T* exponentials = nullptr;
-        TileSums<T> sums;
-    };
-
-    double run_batches(std::size_t first, std::size_t last, Scratch<T>& scratch) {
-        StridedSum losses;
-        Batch batches[2];
-        batches[0].exponentials = scratch.exponentials.data();
-        batches[1].exponentials = batches[0].exponentials + batch_rows_ * kept_stride_;
-        Batch* batch = &batches[0];
-        Batch* before = &batches[1];
-        for_tiles(first, last, batch_rows_, [&](const Tile& tile) {
-            batch->tile = tile;
-            batch->written = problem_.writes() ? 0 : tile.count;
-            read_batch(*batch, *before, scratch);
-            add_losses(losses, tile.first - first, tile, batch->sums);
-            std::swap(batch, before);
-        });
-        write_rest(*before, scratch);
-        return losses.total();
-    }
-
-    void read_batch(Batch& batch, Batch& before, Scratch<T>& scratch) {
-        const Tile& tile = batch.tile;
-        TileSums<T>& sums = batch.sums;
-        sums.start(tile);
-        problem_.read_rows(tile, sums);
+    void sum_batch(LogitTile<T>& now, LogitTile<T>& before, Scratch& scratch) const {
+        const Tile& tile = now.tile;
+        TileSums<T>& sums = now.sums;
         for (std::size_t r = 0; r < tile.count; ++r) {
             const RowPlace place = place_in(tile, r, sums);
             KeptRow<T> along;
             const bool goes_along = write_next(before, sums.reads(r) ? &along : nullptr, scratch);
             if (sums.reads(r))
-                read_row(place, r, kept(batch, r), goes_along ? &along : nullptr, sums, scratch);
+                read_row(place, r, kept(now, r), goes_along ? &along : nullptr, sums, scratch);
             else
                 set_neutral(sums, r);
         }
@@ -266,19 +274,16 @@ private:
         for (std::size_t r = tile.count; r < tile.lanes; ++r)
             set_neutral(sums, r);
         end_lanes(tile, sums);
-        problem_.end_rows(tile, sums);
-        if (!sums.all_read || sums.any_careful)
-            end_others(batch, scratch);
     }
 
     /// Sums of a row of one block to lane r of a batch.
     void read_row(const RowPlace& place, std::size_t r, T* exponentials, const KeptRow<T>* along, TileSums<T>& sums,
-                  Scratch<T>& scratch) const {
-        const RowBlock<T> block = sweep_block(place, 0, scratch, exponentials, along);
+                  Scratch& scratch) const {
+        const RowBlock<T> block = sweep_block(place, 0, plan_.classes, scratch, exponentials, along);
         const bool others_fit =
             block.others.kind == BlockKind::normal ||
             (block.out_index != no_index && block.others.max == -INFINITY && block.others.kind == BlockKind::deep);
-        const bool fits = others_fit && (block.out_index == no_index ? problem_.taken_out() == TakenOut::none
+        const bool fits = others_fit && (block.out_index == no_index ? loss_.taken_out() == TakenOut::none
                                                                      : std::fabs(block.out_logit) <= fast_limit);
         sums.careful[r] = !fits;
         sums.any_careful |= !fits;
@@ -287,7 +292,7 @@ private:
         const double top = larger(block.others.max, block.out_logit);
         set_sums(sums, r, block.others.sum, block.others.exponent, static_cast<T>(top),
                  static_cast<T>(block.out_logit));
-        if (problem_.taken_out() == TakenOut::largest)
+        if (loss_.taken_out() == TakenOut::largest)
             sums.target[r] = static_cast<T>(block.out_index);
         sums.gaps[r] = block.gaps;
         sums.other_mass[r] = block.mass;
@@ -296,7 +301,7 @@ private:
 
     void set_sums(TileSums<T>& sums, std::size_t r, double sum, double exponent, T top, T out_logit) const {
         sums.max[r] = top;
-        if (problem_.taken_out() == TakenOut::none) {
+        if (loss_.taken_out() == TakenOut::none) {
             sums.whole.sum[r] = sum;
             sums.whole.exponent[r] = exponent;
             sums.whole.max[r] = top;
@@ -312,40 +317,41 @@ private:
         sums.gaps[r] = sums.other_mass[r] = sums.out_mass[r] = 0.0;
     }
     void end_lanes(const Tile& tile, TileSums<T>& sums) const {
-        if (problem_.taken_out() == TakenOut::none)
+        if (loss_.taken_out() == TakenOut::none)
             kernels().log_sum_exp_ends(&sums.whole, tile.lanes);
         else
-            kernels().excluded_ends(&sums.excluding, tile.lanes, problem_.end_parts());
+            kernels().excluded_ends(&sums.excluding, tile.lanes, loss_.end_parts());
     }
 
     /// The rows of a batch that did not end with it: they are written at once.
-    void end_others(Batch& batch, Scratch<T>& scratch) {
-        for (std::size_t r = 0; r < batch.tile.count; ++r) {
-            const RowPlace place = place_in(batch.tile, r, batch.sums);
-            if (!batch.sums.reads(r))
-                problem_.skip(place, scratch);
-            else if (batch.sums.any_careful && batch.sums.careful[r])
-                write_row(place, end_alone(place, batch.sums.loss[r], scratch), nullptr, scratch);
+    void end_others(LogitTile<T>& now, Scratch& scratch) const {
+        TileSums<T>& sums = now.sums;
+        for (std::size_t r = 0; r < now.tile.count; ++r) {
+            const RowPlace place = place_in(now.tile, r, sums);
+            if (!sums.reads(r))
+                write_row(place, loss_.skip(place), nullptr, scratch);
+            else if (sums.any_careful && sums.careful[r])
+                write_row(place, end_alone(place, sums.loss[r], scratch), nullptr, scratch);
         }
     }
 
     /// Where the exponentials of a batch's row are kept; null if they are not.
-    T* kept(const Batch& batch, std::size_t r) const {
+    T* kept(const LogitTile<T>& batch, std::size_t r) const {
         return kept_stride_ == 0 ? nullptr : batch.exponentials + r * kept_stride_;
     }
 
     /// Writes the next row of a batch that has ended, if there is one; or sets `along`, if that is not null, and returns
     /// true: then block_state is to write it.
-    bool write_next(Batch& batch, KeptRow<T>* along, Scratch<T>& scratch) {
+    bool write_next(LogitTile<T>& batch, KeptRow<T>* along, Scratch& scratch) const {
         const TileSums<T>& sums = batch.sums;
         while (batch.written < batch.tile.count) {
             const std::size_t r = batch.written++;
             if (!sums.reads(r) || (sums.any_careful && sums.careful[r]))
                 continue;
             const RowPlace place = place_in(batch.tile, r, sums);
-            const Write write = problem_.write_of(sums, r);
-            if (along != nullptr && kept_stride_ != 0 && problem_.goes_along(write)) {
-                *along = problem_.kept_row(place, write, kept(batch, r));
+            const Write write = loss_.write_of(sums, r, false, out_class_of(sums, r));
+            if (along != nullptr && kept_stride_ != 0 && loss_.goes_along(write)) {
+                *along = loss_.kept_row(place, write, kept(batch, r));
                 return true;
             }
             write_row(place, write, kept(batch, r), scratch);
@@ -353,38 +359,12 @@ private:
         }
         return false;
     }
-    void write_rest(Batch& batch, Scratch<T>& scratch) {
+    void write_rest(LogitTile<T>& batch, Scratch& scratch) const {
         while (batch.written < batch.tile.count)
             write_next(batch, nullptr, scratch);
     }
 
-    // ------------------------------------------------------------------------------------- rows of several blocks
-
-    double run_rows_alone(std::size_t first, std::size_t last, Scratch<T>& scratch) {
-        Positions::Cursor cursor(problem_.positions(), first);
-        StridedSum losses;
-        TileSums<T> one;
-        for (std::size_t row = first; row < last; ++row, cursor.advance()) {
-            RowPlace place = place_at(cursor, row);
-            if (!reads(place, one)) {
-                problem_.skip(place, scratch);
-                continue;
-            }
-            RowSums<T> sums;
-            sweep(place, scratch, sums);
-            write_row(place, end_of(place, sums, one, scratch), nullptr, scratch);
-            losses.add(row - first, one.loss[0]);
-        }
-        return losses.total();
-    }
-
-    RowPlace place_at(const Positions::Cursor& cursor, std::size_t row) const {
-        RowPlace place;
-        place.row = row;
-        for (int operand = 0; operand < operands_; ++operand)
-            place.offset[static_cast<std::size_t>(operand)] = cursor.offset(operand);
-        return place;
-    }
+    // --------------------------------------------------------------------------------------------- rows by themselves
 
     /// A row as a tile of its own.
     static Tile alone(const RowPlace& place) {
@@ -400,24 +380,29 @@ private:
     bool reads(RowPlace& place, TileSums<T>& one) const {
         const Tile tile = alone(place);
         one.start(tile);
-        problem_.read_rows(tile, one);
+        loss_.read_rows(tile, one);
         place.target = one.class_of(0, plan_.classes);
         return one.reads(0);
     }
 
-    /// A row of a tile or a batch by itself, through the row traversal.
-    Write end_alone(RowPlace place, double& loss, Scratch<T>& scratch) {
-        TileSums<T> one;
+    /// A row that leaves its tile or batch.
+    Write end_alone(RowPlace place, double& loss, Scratch& scratch) const {
+        TileSums<T>& one = scratch.alone;
         reads(place, one);
         RowSums<T> row;
-        sweep(place, scratch, row);
-        const Write write = end_of(place, row, one, scratch);
-        loss = one.loss[0];
-        return write;
+        if (plan_.blocks == 1) {
+            const RowBlock<T> block = sweep_block(place, 0, plan_.classes, scratch, nullptr, nullptr);
+            reducer_.merge(&block, 1, row);
+        } else {
+            for (std::size_t b = 0; b < plan_.blocks; ++b)
+                scratch.blocks[b] = sweep_block(place, b * block_size, length(b), scratch, nullptr, nullptr);
+            reducer_.merge(scratch.blocks.data(), plan_.blocks, row);
+        }
+        return end_of(place, row, one, loss, scratch);
     }
 
     /// The end of a row from its sums; `one`: the row as `reads` left it.
-    Write end_of(const RowPlace& place, const RowSums<T>& row, TileSums<T>& one, Scratch<T>& scratch) {
+    Write end_of(const RowPlace& place, const RowSums<T>& row, TileSums<T>& one, double& loss, Scratch& scratch) const {
         const Tile tile = alone(place);
         one.loss[0] = 0.0;
         for (std::size_t r = 0; r < tile.lanes; ++r)
@@ -430,19 +415,15 @@ private:
         end_lanes(tile, one);
         if (row.careful)
             set_careful_end(careful_row(place, row, scratch), row.max, one);
-        problem_.end_rows(tile, one);
-        if (!problem_.writes())
-            return Write{};
-        Write write = problem_.write_of(one, 0);
-        write.careful = row.careful;
-        write.out_class = row.out_class;
-        return write;
+        loss_.end_rows(tile, one);
+        loss = one.loss[0];
+        return writes() ? loss_.write_of(one, 0, row.careful, row.out_class) : Write{};
     }
 
     void set_careful_end(const RowEnd& end, T top, TileSums<T>& one) const {
         one.any_careful = one.careful[0] = true;
         one.max[0] = top;
-        if (problem_.taken_out() == TakenOut::none) {
+        if (loss_.taken_out() == TakenOut::none) {
             one.whole.above_max[0] = end.gap;
             one.whole.lse[0] = end.lse;
             one.whole.exponent[0] = end.base;
@@ -457,31 +438,17 @@ private:
         one.excluding.complement[0] = end.complement;
     }
 
-    std::size_t length(std::size_t block) const { return std::min(block_size, plan_.classes - block * block_size); }
-
-    RowBlock<T> sweep_block(const RowPlace& place, std::size_t b, Scratch<T>& scratch, T* exponentials,
+    RowBlock<T> sweep_block(const RowPlace& place, std::size_t first, std::size_t n, Scratch& scratch, T* exponentials,
                             const KeptRow<T>* along) const {
-        const std::size_t first = b * block_size;
-        const std::size_t n = length(b);
-        const T* x = problem_.logits(place, first, n, scratch);
+        const T* x = loss_.logits(place, first, n, scratch);
         const bool here = place.target != no_index && place.target >= first && place.target < first + n;
         RowBlock<T> block = reducer_.reduce(x, n, here ? place.target - first : no_index, exponentials, along);
-        if (problem_.linear())
-            reducer_.add_linear(x, problem_.coefficients(place, first, n, scratch), n, block);
+        if (loss_.linear())
+            reducer_.add_linear(x, loss_.coefficients(place, first, n, scratch), n, block);
         return block;
     }
 
-    void sweep(const RowPlace& place, Scratch<T>& scratch, RowSums<T>& row) const {
-        if (plan_.blocks == 1) {
-            const RowBlock<T> block = sweep_block(place, 0, scratch, nullptr, nullptr);
-            return reducer_.merge(&block, 1, row);
-        }
-        for (std::size_t b = 0; b < plan_.blocks; ++b)
-            scratch.blocks[b] = sweep_block(place, b, scratch, nullptr, nullptr);
-        reducer_.merge(scratch.blocks.data(), plan_.blocks, row);
-    }
-
-    RowEnd careful_row(const RowPlace& place, const RowSums<T>& sums, Scratch<T>& scratch) const {
+    RowEnd careful_row(const RowPlace& place, const RowSums<T>& sums, Scratch& scratch) const {
         const Kernels<T>& kernels = this->kernels();
         const auto excluded = [&](std::size_t first, std::size_t n) {
             const bool here = sums.out_class != no_index && sums.out_class >= first && sums.out_class < first + n;
@@ -490,7 +457,7 @@ private:
         double top = -std::numeric_limits<double>::infinity();
         for (std::size_t b = 0; b < plan_.blocks; ++b) {
             const std::size_t first = b * block_size;
-            const T* x = problem_.logits(place, first, length(b), scratch);
+            const T* x = loss_.logits(place, first, length(b), scratch);
             const double block_top = kernels.careful_max(x, length(b), excluded(first, length(b)));
             top = block_top > top || block_top != block_top ? block_top : top;
         }
@@ -498,70 +465,19 @@ private:
         if (top - top == 0.0)
             for (std::size_t b = 0; b < plan_.blocks; ++b) {
                 const std::size_t first = b * block_size;
-                const T* x = problem_.logits(place, first, length(b), scratch);
+                const T* x = loss_.logits(place, first, length(b), scratch);
                 sum += kernels.careful_sum(x, length(b), excluded(first, length(b)), top);
             }
         const bool present = sums.out_class != no_index;
         const double logit = present ? static_cast<double>(sums.out_logit) : -std::numeric_limits<double>::infinity();
-        return careful_end(problem_.table().float64, problem_.taken_out(), top, sum, logit, present);
+        return careful_end(loss_.table().float64, loss_.taken_out(), top, sum, logit, present);
     }
 
-    /// Few rows of many classes: the blocks of one row after another are shared out.
-    void run_split() {
-        Scratch<T>& shared = scratch_.front();
-        Positions::Cursor cursor(problem_.positions(), 0);
-        TileSums<T> one;
-        for (std::size_t r = 0; r < plan_.rows; ++r, cursor.advance()) {
-            RowPlace place = place_at(cursor, r);
-            partial_sums_[r] = 0.0;
-            if (!reads(place, one)) {
-                problem_.skip(place, shared);
-                continue;
-            }
-            share_blocks([&](std::size_t b, Scratch<T>& scratch) {
-                shared.blocks[b] = sweep_block(place, b, scratch, nullptr, nullptr);
-            });
-            RowSums<T> row;
-            reducer_.merge(shared.blocks.data(), plan_.blocks, row);
-            const Write write = end_of(place, row, one, shared);
-            partial_sums_[r] = one.loss[0];
-            if (problem_.writes())
-                share_blocks([&](std::size_t b, Scratch<T>& scratch) {
-                    problem_.write(place, write, b * block_size, length(b), nullptr, scratch);
-                });
-        }
-    }
-    /// Calls fn(block, scratch) for every block of a row.
-    template <class Fn>
-    void share_blocks(Fn&& fn) {
-        const auto grain = std::max<std::size_t>(1, plan_.blocks / (8 * static_cast<std::size_t>(workers_)));
-        parallel_for(plan_.blocks, grain, workers_, [&](std::size_t first, std::size_t last, int worker) {
-            for (std::size_t b = first; b < last; ++b)
-                fn(b, scratch_[static_cast<std::size_t>(worker)]);
-        });
-    }
-
-    Problem& problem_;
+    Loss& loss_;
     RowPlan plan_;
-    int workers_;
-    int operands_;
-    std::size_t batch_rows_;
+    bool staged_;
     std::size_t kept_stride_ = 0;
     RowReducer<T> reducer_;
-    std::vector<double> partial_sums_;
-    std::vector<Scratch<T>> scratch_;
 };
-
-/// Workers, and then the traversal.
-template <class T, class Problem>
-double run_rows(Problem& problem, const Positions& rows, const Positions& classes, int num_threads, bool staged) {
-    if (rows.count() == 0)
-        return 0.0;
-    const int workers = plan_threads(rows.count() * classes.count(), num_threads);
-    const std::size_t tile_rows =
-        TileRule<T>::applies(rows, classes) ? TileRule<T>::rows(rows.count(), classes.count()) : 0;
-    RowDriver<T, Problem> driver(problem, RowPlan(rows.count(), classes.count(), tile_rows), workers, staged);
-    return driver.run();
-}
 
 }  // namespace logitloss::detail

@@ -5,6 +5,8 @@
 #include <cstddef>
 
 #include "kernels/kernel_table.hpp"
+#include "layout/positions.hpp"
+#include "traversal/row_tile.hpp"
 
 namespace logitloss::detail {
 
@@ -14,15 +16,19 @@ struct RowPlan {
 
     std::size_t rows;
     std::size_t classes;
-    std::size_t blocks;      ///< per row
-    std::size_t chunk_rows;  ///< rows whose losses are summed together, and that one thread takes at a time
-    std::size_t tile_rows;   ///< rows that go side by side (TileRule); 0 if none do
+    std::size_t blocks;        ///< per row
+    std::size_t chunk_rows;    ///< rows whose losses are summed together, and that one thread takes at a time
+    std::size_t tile_rows;     ///< rows that go side by side (TileRule); 0 if none do
+    std::size_t rows_at_once;  ///< rows that a problem is handed together
+    bool whole_rows;           ///< whether a problem reduces, ends and writes its rows whole; if not, block by block
 
     RowPlan(std::size_t row_count, std::size_t class_count, std::size_t side_by_side = 0)
         : rows(row_count),
           classes(class_count),
           blocks((class_count + block_size - 1) / block_size),
-          tile_rows(side_by_side) {
+          tile_rows(side_by_side),
+          rows_at_once(std::max<std::size_t>(1, side_by_side)),
+          whole_rows(side_by_side > 0) {
         constexpr std::size_t chunk_elements = 65536;
         chunk_rows = classes >= worth_splitting ? 1 : chunk_elements / std::max<std::size_t>(1, classes);
         chunk_rows = std::max(chunk_rows, tile_rows);
@@ -32,18 +38,24 @@ struct RowPlan {
         }
     }
     bool tiled() const { return tile_rows > 0; }
-    /// Whether rows of one block end together, a batch at a time.
-    bool batched() const { return !tiled() && blocks == 1; }
-    /// Rows of a batch: their exponentials, twice, take an eighth of L2 (measured: 64 KiB are better than 128).
-    std::size_t batch_rows(std::size_t item_bytes) const {
-        constexpr std::size_t bytes = 65536;
-        return std::min(most_lanes, std::max<std::size_t>(4, bytes / (classes * item_bytes)));
+    /// Has rows that do not go side by side handed out whole, `rows` at a time.
+    void hand_out_whole(std::size_t rows_together) {
+        rows_at_once = rows_together;
+        whole_rows = true;
     }
     std::size_t chunks() const { return (rows + chunk_rows - 1) / chunk_rows; }
     /// Whether the blocks of each row go to different threads. Decides who computes, not what.
     bool split(int workers) const {
-        return !tiled() && workers > 1 && rows < 2 * static_cast<std::size_t>(workers) && classes >= worth_splitting;
+        return !whole_rows && workers > 1 && rows < 2 * static_cast<std::size_t>(workers) && classes >= worth_splitting;
     }
 };
+
+/// The plan of rows that go side by side where TileRule says so.
+template <class T>
+RowPlan plan_rows(const Positions& rows, const Positions& classes) {
+    const std::size_t side_by_side =
+        TileRule<T>::applies(rows, classes) ? TileRule<T>::rows(rows.count(), classes.count()) : 0;
+    return RowPlan(rows.count(), classes.count(), side_by_side);
+}
 
 }  // namespace logitloss::detail

@@ -1,4 +1,4 @@
-// The rows of a softmax cross-entropy as RowDriver walks them: one by one, and side by side in tiles.
+// The rows of a softmax cross-entropy as LogitRows walks them: one by one, and side by side in tiles.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 
 namespace logitloss::detail {
 
-/// The rows of a call, as RowDriver walks them.
+/// The rows of a call, as LogitRows walks them.
 template <class T>
 class CrossEntropyRows {
 public:
@@ -54,12 +54,13 @@ public:
     }
 
     void run() {
-        const double sum = run_rows<T>(*this, arrays_.rows, arrays_.classes, call_.options.num_threads, staged_);
+        const double sum = LogitRows<T, CrossEntropyRows>(*this, plan_rows<T>(arrays_.rows, arrays_.classes), staged_)
+                               .run(call_.options.num_threads);
         if (!arrays_.loss.given())
             RowResults(call_.loss, 0).set(RowPlace{}, call_.normalization.reduce(sum));
     }
 
-    // What RowDriver asks, first of the call.
+    // What LogitRows asks, first of the call.
     const Positions& positions() const { return arrays_.rows; }
     const KernelTable& table() const { return table_; }
     TakenOut taken_out() const { return as_distribution_ ? TakenOut::largest : TakenOut::target; }
@@ -81,15 +82,12 @@ public:
     }
 
     // Of a row.
-    void skip(const RowPlace& place, Scratch<T>& scratch) const {
+    Write skip(const RowPlace& place) const {
         if (arrays_.loss.given())
             arrays_.loss.set(place, 0.0);
-        if (!arrays_.grad.given())
-            return;
         Write zero;
         zero.zero = true;
-        for (std::size_t first = 0; first < call_.classes; first += block_size)
-            write(place, zero, first, std::min(block_size, call_.classes - first), nullptr, scratch);
+        return zero;
     }
 
     const T* logits(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
@@ -140,12 +138,13 @@ public:
             arrays_.loss.set(tile, sums.loss);
     }
 
-    Write write_of(const TileSums<T>& sums, std::size_t r) const {
+    Write write_of(const TileSums<T>& sums, std::size_t r, bool careful, std::size_t out_class) const {
         Write write;
+        write.careful = careful;
         write.base = sums.excluding.base[r];
         write.scale = sums.out_scale[r];
         write.linear = sums.linear[r];
-        write.out_class = sums.target[r] < T(0) ? no_index : static_cast<std::size_t>(sums.target[r]);
+        write.out_class = out_class;
         write.out_value = sums.value[r];
         write.zero = call_.normalization.gradient_is_zero;
         write.nan = write.scale != write.scale;

@@ -66,7 +66,7 @@ struct MeasureCall {
 
 /// The rows of a measure: sums over p, or over p and q.
 template <class T>
-class MeasureRows {
+class MeasureRows : public RowProblem {
 public:
     struct Scratch {
         BufferSpace space;
@@ -88,6 +88,7 @@ public:
         bool read = true;
         double value = 0.0;
     };
+    using TileRows = Row[most_lanes];
 
     explicit MeasureRows(const MeasureCall& call)
         : call_(call),
@@ -110,17 +111,14 @@ public:
         out_ = RowResults(call.out, 2);
     }
 
-    void run() { RowSweeps<T, MeasureRows>(*this, call_.options.num_threads).run(); }
+    void run() { traverse_rows(*this, plan_rows<T>(positions(), class_positions()), call_.options.num_threads); }
 
-    // What RowSweeps asks.
+    // What RowTraversal asks.
     const Positions& positions() const { return positions_; }
     const Positions& class_positions() const { return class_positions_; }
-    Scratch scratch(std::size_t tile_rows, std::size_t n) const { return Scratch(tile_rows, n); }
-    void begin(const Tile&, const Row*, const Scratch&) const {}
-    int sweeps() const { return 1; }
-    bool writes() const { return false; }
-    void write(const RowPlace&, const Row&, std::size_t, std::size_t, const Scratch&) const {}
-    void write_columns(const Tile&, const Row*, const Scratch&) const {}
+    Scratch scratch(const RowPlan& plan) const {
+        return Scratch(plan.tile_rows, plan.tiled() ? plan.classes : std::min(plan.classes, block_size));
+    }
 
     Block reduce(int, const RowPlace& place, const Row&, std::size_t first, std::size_t n, Scratch& scratch) const {
         const Kernels<T>& k = table_.of<T>();
@@ -171,12 +169,10 @@ public:
             rows[r].value = value_of({first[r], second[r]});
     }
 
-    void end(const Tile& tile, const Row* rows, double* losses, const Scratch&) const {
+    void end(const Tile& tile, const Row* rows, double*, const Scratch&) const {
         double values[most_lanes];
-        for (std::size_t r = 0; r < tile.count; ++r) {
+        for (std::size_t r = 0; r < tile.count; ++r)
             values[r] = rows[r].value / unit_ + 0.0;  // not -0.0, where the base is below 1
-            losses[r] = 0.0;
-        }
         out_.set(tile, values);
     }
 

@@ -54,7 +54,7 @@ struct AccuracyCall {
 /// The rows of a call; `right` says whether right or wrong rows are counted. Class probabilities take a first sweep, for
 /// their largest.
 template <class T>
-class AccuracyRows {
+class AccuracyRows : public RowProblem {
 public:
     struct Scratch {
         BufferSpace space;
@@ -79,6 +79,7 @@ public:
         double weight = 1.0;
         double beaten_by = 0.0;
     };
+    using TileRows = Row[most_lanes];
 
     AccuracyRows(const AccuracyCall& call, bool right)
         : call_(call),
@@ -106,18 +107,19 @@ public:
     }
 
     double share() {
-        const double counted = RowSweeps<T, AccuracyRows>(*this, call_.options.num_threads).run();
+        const double counted =
+            traverse_rows(*this, plan_rows<T>(positions(), class_positions()), call_.options.num_threads);
         return call_.total_weight == 0.0 ? std::numeric_limits<double>::quiet_NaN() : counted / call_.total_weight;
     }
 
-    // What RowSweeps asks.
+    // What RowTraversal asks.
     const Positions& positions() const { return positions_; }
     const Positions& class_positions() const { return class_positions_; }
-    Scratch scratch(std::size_t tile_rows, std::size_t n) const { return Scratch(tile_rows, n); }
+    Scratch scratch(const RowPlan& plan) const {
+        return Scratch(plan.tile_rows, plan.tiled() ? plan.classes : std::min(plan.classes, block_size));
+    }
     int sweeps() const { return call_.indices ? 1 : 2; }
-    bool writes() const { return false; }
-    void write(const RowPlace&, const Row&, std::size_t, std::size_t, const Scratch&) const {}
-    void write_columns(const Tile&, const Row*, const Scratch&) const {}
+    bool has_losses() const { return true; }
 
     void begin(const Tile& tile, Row* rows, const Scratch&) const {
         bool read[most_lanes];

@@ -23,7 +23,7 @@ enum class Stage { checking, computing };
 /// The rows of a call. A row against a class index, without smoothing, needs the target's probability and, with eps, the
 /// sum of the others; every other row is a sum over coefficients a_j.
 template <class T>
-class ProbabilityRows {
+class ProbabilityRows : public RowProblem {
 public:
     struct Scratch {
         BufferSpace space;
@@ -53,6 +53,7 @@ public:
         double linear = 0.0;
         double own = 0.0;
     };
+    using TileRows = Row[most_lanes];
 
     explicit ProbabilityRows(const ProbabilityCall& call)
         : call_(call),
@@ -75,14 +76,17 @@ public:
             RowResults(call_.loss, 0).set(RowPlace{}, call_.normalization.reduce(sum));
     }
 
-    // What RowSweeps asks.
+    // What RowTraversal asks.
     const Positions& positions() const { return arrays_.rows; }
     const Positions& class_positions() const { return arrays_.classes; }
-    Scratch scratch(std::size_t tile_rows, std::size_t n) const { return Scratch(tile_rows, n); }
+    Scratch scratch(const RowPlan& plan) const {
+        return Scratch(plan.tile_rows, plan.tiled() ? plan.classes : std::min(plan.classes, block_size));
+    }
     int sweeps() const {
         const int of_totals = call_.options.eps ? 1 : 0;
         return stage_ == Stage::checking ? 1 : of_totals + (dense_ ? 1 : 0);
     }
+    bool has_losses() const { return true; }
     bool writes() const { return stage_ == Stage::computing && arrays_.grad.given(); }
 
     void begin(const Tile& tile, Row* rows, const Scratch&) const {
@@ -242,7 +246,9 @@ private:
             row.total = row.first;
     }
 
-    double sweep() { return RowSweeps<T, ProbabilityRows>(*this, call_.options.num_threads).run(); }
+    double sweep() {
+        return traverse_rows(*this, plan_rows<T>(positions(), class_positions()), call_.options.num_threads);
+    }
 
     /// Gradients of class indices: one number in all classes of a row, and another one at the label.
     void write_labels(const Tile& tile, const Row* rows, Scratch& scratch) const {

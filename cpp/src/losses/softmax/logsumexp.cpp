@@ -64,7 +64,6 @@ public:
         double base, scale;  // of the exponentials: LogSumExpEnds, RowEnd
         T max, above_max;
         Patch<T> single;  // of a row of one class, whose probability is 1 without rounding
-        std::size_t out_class;
     };
 
     SoftmaxRows(const Argument& x, const std::vector<int>& axes, Written written)
@@ -100,10 +99,10 @@ public:
             mode_ = choose_store_mode(out.view.data == x_.view.data, positions_.count() * classes_.count() * sizeof(T),
                                       out_.direct());
         }
-        run_rows<T>(*this, positions_, classes_, num_threads, staged);
+        LogitRows<T, SoftmaxRows>(*this, plan_rows<T>(positions_, classes_), staged).run(num_threads);
     }
 
-    // What RowDriver asks.
+    // What LogitRows asks.
     const Positions& positions() const { return positions_; }
     const KernelTable& table() const { return kernels_; }
     TakenOut taken_out() const { return written_ == Written::log_softmax ? TakenOut::largest : TakenOut::none; }
@@ -111,7 +110,6 @@ public:
     void read_rows(const Tile&, TileSums<T>& sums) const {
         sums.excluding.lse[0] = 0.0;  // wanted of careful rows only, which set it
     }
-    void skip(const RowPlace&, Scratch<T>&) const {}
     const T* logits(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
         return logits_.read(place, first, n, scratch.logits);
     }
@@ -145,12 +143,13 @@ public:
             sums.writable = kernels().scale_rows(sums.out_scale, sums.out_scale, nullptr, tile.lanes, &sums.columns);
         }
     }
-    Write write_of(const TileSums<T>& sums, std::size_t r) const {
+    Write skip(const RowPlace&) const { return Write{}; }
+    Write write_of(const TileSums<T>& sums, std::size_t r, bool careful, std::size_t) const {
         const double scale = sums.out_scale[r] == sums.out_scale[r] ? sums.out_scale[r] : quiet_nan;
         Patch<T> single;
         if (classes_.count() == 1)
             single = {0, static_cast<T>(sums.value[r])};
-        return {false, sums.whole.exponent[r], scale, sums.max[r], static_cast<T>(scale), single, no_index};
+        return {careful, sums.whole.exponent[r], scale, sums.max[r], static_cast<T>(scale), single};
     }
 
     bool goes_along(const Write& row) const {

@@ -6,7 +6,8 @@
 #include "arguments/arguments.hpp"
 #include "logitloss/logsumexp.hpp"
 #include "runtime/dispatch.hpp"
-#include "logits/logit_rows.hpp"
+#include "traversal/row_operands.hpp"
+#include "traversal/row_traversal.hpp"
 
 namespace logitloss {
 namespace detail {
@@ -21,7 +22,7 @@ struct SignedLog {
     double sign;
 };
 
-class WeightedRows {
+class WeightedRows : public RowProblem {
 public:
     WeightedRows(const Argument& a, const Argument& b, const Output& out, const Output& sign,
                  const std::vector<int>& axes)
@@ -46,37 +47,41 @@ public:
     }
 
     void run(int num_threads) {
-        const int workers = plan_threads(rows_.count() * classes_.count(), num_threads);
-        const RowPlan plan(rows_.count(), classes_.count());
-        std::vector<Buffers> buffers;
-        for (int worker = 0; worker < workers; ++worker)
-            buffers.emplace_back(std::min(block_size, plan.classes));
-        parallel_for(plan.rows, plan.chunk_rows, workers, [&](std::size_t first, std::size_t last, int worker) {
-            Positions::Cursor cursor(rows_, first);
-            for (std::size_t row = first; row < last; ++row, cursor.advance()) {
-                RowPlace place;
-                for (int operand = 0; operand < rows_.operands(); ++operand)
-                    place.offset[static_cast<std::size_t>(operand)] = cursor.offset(operand);
-                run_row(place, plan, buffers[static_cast<std::size_t>(worker)]);
-            }
-        });
+        RowPlan plan(rows_.count(), classes_.count());
+        plan.hand_out_whole(1);
+        traverse_rows(*this, plan, num_threads);
     }
 
-private:
-    struct Buffers {
+    // What RowTraversal asks.
+    struct Scratch {
         BufferSpace space;
         Buffer<double> a, b;
+        RowPlan plan;
 
-        explicit Buffers(std::size_t n)
-            : space(2 * BufferSpace::bytes<double>(n)), a(space.take<double>(n)), b(space.take<double>(n)) {}
+        explicit Scratch(const RowPlan& row_plan)
+            : space(2 * BufferSpace::bytes<double>(std::min(block_size, row_plan.classes))),
+              a(space.take<double>(std::min(block_size, row_plan.classes))),
+              b(space.take<double>(std::min(block_size, row_plan.classes))),
+              plan(row_plan) {}
     };
-    struct Block {
+    using Block = NoBlocks;
+    using Row = NoBlocks;
+    struct TileRows {};
+    const Positions& positions() const { return rows_; }
+    Scratch scratch(const RowPlan& plan) const { return Scratch(plan); }
+    void reduce_columns(int, const Tile& tile, TileRows&, Scratch& scratch) const {
+        run_row(tile.place(0), scratch.plan, scratch);
+    }
+    void end(const Tile&, const TileRows&, const double*, const Scratch&) const {}
+
+private:
+    struct Elements {
         const double* x;  // -inf where the weight is 0
         const double* b;  // not infinite where x is -inf
         std::size_t n;
     };
 
-    Block read(const RowPlace& place, const RowPlan& plan, std::size_t index, Buffers& buffers) const {
+    Elements read(const RowPlace& place, const RowPlan& plan, std::size_t index, Scratch& buffers) const {
         const std::size_t first = index * block_size;
         const std::size_t n = std::min(block_size, plan.classes - first);
         const double* a = a_.read(place, first, n, buffers.a);
@@ -93,9 +98,9 @@ private:
         return {buffers.a.data(), buffers.b.data(), n};
     }
     /// The same with the weights times 2^lift.
-    Block read_lifted(const RowPlace& place, const RowPlan& plan, std::size_t index, double lift,
-                      Buffers& buffers) const {
-        Block block = read(place, plan, index, buffers);
+    Elements read_lifted(const RowPlace& place, const RowPlan& plan, std::size_t index, double lift,
+                         Scratch& buffers) const {
+        Elements block = read(place, plan, index, buffers);
         if (lift == 0.0)
             return block;
         const double factor = std::ldexp(1.0, static_cast<int>(lift));
@@ -104,17 +109,17 @@ private:
         return {block.x, buffers.b.data(), block.n};
     }
 
-    void run_row(const RowPlace& place, const RowPlan& plan, Buffers& buffers) const {
+    void run_row(const RowPlace& place, const RowPlan& plan, Scratch& buffers) const {
         double top = -infinity;
         double heaviest = 0.0;
         for (std::size_t index = 0; index < plan.blocks; ++index) {
-            const Block block = read(place, plan, index, buffers);
+            const Elements block = read(place, plan, index, buffers);
             const double block_top = kernels_.careful_max(block.x, block.n, no_index);
             top = block_top > top || block_top != block_top ? block_top : top;
             for (std::size_t j = 0; j < block.n; ++j)
                 heaviest = std::fmax(heaviest, std::fabs(block.b[j]));
         }
-        const SignedLog result = finish(place, plan, top, heaviest, buffers);
+        const SignedLog result = end_of(place, plan, top, heaviest, buffers);
         out_.set(place, !signed_ && result.sign < 0.0 ? quiet_nan : result.log);
         if (signed_)
             sign_.set(place, result.sign);
@@ -122,7 +127,7 @@ private:
 
     /// `heaviest`: the largest |b|. Unless that is huge, the weights are lifted while they are added up, lest products
     /// with small ones leave the normal numbers.
-    SignedLog finish(const RowPlace& place, const RowPlan& plan, double top, double heaviest, Buffers& buffers) const {
+    SignedLog end_of(const RowPlace& place, const RowPlan& plan, double top, double heaviest, Scratch& buffers) const {
         if (top != top)
             return {quiet_nan, quiet_nan};
         if (top == -infinity)
@@ -136,7 +141,7 @@ private:
         const double lift = heaviest < 0x1p400 ? 512.0 : 0.0;
         StridedSum sums, own;
         for (std::size_t index = 0; index < plan.blocks; ++index) {
-            const Block block = read_lifted(place, plan, index, lift, buffers);
+            const Elements block = read_lifted(place, plan, index, lift, buffers);
             sums.add(index, fast ? kernels_.weighted_exponentials(block.x, block.b, block.n, exponent)
                                  : careful_sum(block, top));
             double at_top = 0.0;
@@ -163,9 +168,9 @@ private:
         return {top + std::fma(-beyond, 0x1.62e42fefa39efp-1, ends.above_max[0]), sign};
     }
 
-    bool weight_is_nan(const RowPlace& place, const RowPlan& plan, Buffers& buffers) const {
+    bool weight_is_nan(const RowPlace& place, const RowPlan& plan, Scratch& buffers) const {
         for (std::size_t index = 0; index < plan.blocks; ++index) {
-            const Block block = read(place, plan, index, buffers);
+            const Elements block = read(place, plan, index, buffers);
             for (std::size_t j = 0; j < block.n; ++j)
                 if (block.b[j] != block.b[j])
                     return true;
@@ -175,10 +180,10 @@ private:
 
     /// Terms with an infinite element, or an infinite weight of one that is not -inf: where they agree in sign the sum
     /// is infinite, where they do not it is NaN.
-    SignedLog infinite_sum(const RowPlace& place, const RowPlan& plan, Buffers& buffers) const {
+    SignedLog infinite_sum(const RowPlace& place, const RowPlan& plan, Scratch& buffers) const {
         double sum = 0.0;
         for (std::size_t index = 0; index < plan.blocks; ++index) {
-            const Block block = read(place, plan, index, buffers);
+            const Elements block = read(place, plan, index, buffers);
             for (std::size_t j = 0; j < block.n; ++j)
                 if (block.b[j] != 0.0 && (block.x[j] == infinity || !std::isfinite(block.b[j])))
                     sum += block.b[j] * infinity;
@@ -187,7 +192,7 @@ private:
     }
 
     /// sum_j b_j exp(x_j - top).
-    double careful_sum(const Block& block, double top) const {
+    double careful_sum(const Elements& block, double top) const {
         double sum = 0.0;
         for (std::size_t j = 0; j < block.n; ++j) {
             if (block.b[j] == 0.0)
