@@ -8,10 +8,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._types import Array, ArrayOrScalar, Axes, Reduction
 
-# None where the caller gave none.
+# Arguments that may be left out, and then are None.
 _Factors: TypeAlias = ArrayLike | None
 _Out: TypeAlias = Array | None
 _Threads: TypeAlias = int | None
+
+# Of rows: their shape, and four numbers each.
+_States: TypeAlias = NDArray[np.float64]
 
 __version__: str
 
@@ -34,13 +37,9 @@ def softmax(x: ArrayLike, axis: Axes, out: _Out, num_threads: _Threads, /) -> Ar
 def log_softmax(x: ArrayLike, axis: Axes, out: _Out, num_threads: _Threads, /) -> ArrayOrScalar: ...
 def softmax_vjp(y: ArrayLike, dy: ArrayLike, axis: Axes, out: _Out, num_threads: _Threads, /) -> ArrayOrScalar: ...
 def log_softmax_vjp(y: ArrayLike, dy: ArrayLike, axis: Axes, out: _Out, num_threads: _Threads, /) -> ArrayOrScalar: ...
-
-# States of rows: float64, of the shape of the rows and four numbers each.
-def logsumexp_states(
-    chunk: ArrayLike, axis: Axes, num_threads: _Threads, /
-) -> tuple[NDArray[np.float64], np.dtype[Any]]: ...
-def merge_logsumexp_states(left: NDArray[np.float64], right: NDArray[np.float64], /) -> NDArray[np.float64]: ...
-def logsumexp_of_states(states: NDArray[np.float64], dtype: np.dtype[Any], /) -> ArrayOrScalar: ...
+def logsumexp_states(chunk: ArrayLike, axis: Axes, num_threads: _Threads, /) -> tuple[_States, np.dtype[Any]]: ...
+def merge_logsumexp_states(left: _States, right: _States, /) -> _States: ...
+def logsumexp_of_states(states: _States, dtype: np.dtype[Any], /) -> ArrayOrScalar: ...
 
 # ------------------------------------------------------------------------------------------------------- cross-entropy
 def cross_entropy(

@@ -73,8 +73,8 @@ def test_gradients_are_arrays(reduction):
 
 
 def definitions(path: Path) -> list[ast.FunctionDef]:
-    found = [statement for statement in ast.parse(path.read_text("utf-8")).body if isinstance(statement, ast.FunctionDef)]
-    return [function for function in found if not function.name.startswith("_")]
+    statements = ast.parse(path.read_text("utf-8")).body
+    return [each for each in statements if isinstance(each, ast.FunctionDef) and not each.name.startswith("_")]
 
 
 def signature(function: ast.FunctionDef) -> str:
