@@ -2,42 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, overload
-
 from numpy.typing import ArrayLike
 
 from . import _core
-from ._types import Array, ArrayOrScalar, Reduction, Scalar
+from ._types import Array, ArrayOrScalar, Reduction
 
 
-@overload
-def bce_with_logits(
-    logits: ArrayLike,
-    target: ArrayLike,
-    *,
-    weight: ArrayLike | None = None,
-    pos_weight: ArrayLike | None = None,
-    label_smoothing: float = 0.0,
-    ignore_value: float | None = None,
-    reduction: Literal["sum", "mean"] = "mean",
-    normalizer: float | None = None,
-    out: None = None,
-    num_threads: int | None = None,
-) -> Scalar: ...
-@overload
-def bce_with_logits(
-    logits: ArrayLike,
-    target: ArrayLike,
-    *,
-    weight: ArrayLike | None = None,
-    pos_weight: ArrayLike | None = None,
-    label_smoothing: float = 0.0,
-    ignore_value: float | None = None,
-    reduction: Reduction = "mean",
-    normalizer: float | None = None,
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> ArrayOrScalar: ...
 def bce_with_logits(
     logits: ArrayLike,
     target: ArrayLike,
@@ -111,38 +81,6 @@ def bce_with_logits(
     )
 
 
-@overload
-def bce_with_logits_value_and_grad(
-    logits: ArrayLike,
-    target: ArrayLike,
-    *,
-    weight: ArrayLike | None = None,
-    pos_weight: ArrayLike | None = None,
-    label_smoothing: float = 0.0,
-    ignore_value: float | None = None,
-    reduction: Literal["sum", "mean"] = "mean",
-    normalizer: float | None = None,
-    out: None = None,
-    num_threads: int | None = None,
-    upstream: ArrayLike | None = None,
-    grad_out: Array | None = None,
-) -> tuple[Scalar, ArrayOrScalar]: ...
-@overload
-def bce_with_logits_value_and_grad(
-    logits: ArrayLike,
-    target: ArrayLike,
-    *,
-    weight: ArrayLike | None = None,
-    pos_weight: ArrayLike | None = None,
-    label_smoothing: float = 0.0,
-    ignore_value: float | None = None,
-    reduction: Reduction = "mean",
-    normalizer: float | None = None,
-    out: Array | None = None,
-    num_threads: int | None = None,
-    upstream: ArrayLike | None = None,
-    grad_out: Array | None = None,
-) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
 def bce_with_logits_value_and_grad(
     logits: ArrayLike,
     target: ArrayLike,

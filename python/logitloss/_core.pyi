@@ -1,11 +1,20 @@
 # The extension module, which the package's modules call. Every argument is positional; what it may be is checked there,
-# so arguments are what the callers promise their users.
-from typing import Any
+# so arguments are what the callers promise their users. Parameters stand in filled lines.
+# fmt: off
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._types import Array, ArrayOrScalar, Axes, Reduction
+
+# Arguments that may be left out, and then are None.
+_Factors: TypeAlias = ArrayLike | None
+_Out: TypeAlias = Array | None
+_Threads: TypeAlias = int | None
+
+# Of rows: their shape, and four numbers each.
+_States: TypeAlias = NDArray[np.float64]
 
 __version__: str
 
@@ -19,299 +28,115 @@ def compiler() -> str: ...
 
 # --------------------------------------------------------------------------------------------------------- log-sum-exp
 def logsumexp(
-    a: ArrayLike,
-    axis: Axes,
-    b: ArrayLike | None,
-    keepdims: bool,
-    return_sign: bool,
-    out: Array | None,
-    num_threads: int | None,
-    /,
+    a: ArrayLike, axis: Axes, b: _Factors, keepdims: bool, return_sign: bool, out: _Out, num_threads: _Threads, /
 ) -> Any: ...
 def logsumexp_value_and_grad(
-    a: ArrayLike,
-    axis: Axes,
-    upstream: ArrayLike | None,
-    grad_out: Array | None,
-    num_threads: int | None,
-    /,
+    a: ArrayLike, axis: Axes, upstream: _Factors, grad_out: _Out, num_threads: _Threads, /
 ) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
-def softmax(x: ArrayLike, axis: Axes, out: Array | None, num_threads: int | None, /) -> ArrayOrScalar: ...
-def log_softmax(x: ArrayLike, axis: Axes, out: Array | None, num_threads: int | None, /) -> ArrayOrScalar: ...
-def softmax_vjp(
-    y: ArrayLike, dy: ArrayLike, axis: Axes, out: Array | None, num_threads: int | None, /
-) -> ArrayOrScalar: ...
-def log_softmax_vjp(
-    y: ArrayLike, dy: ArrayLike, axis: Axes, out: Array | None, num_threads: int | None, /
-) -> ArrayOrScalar: ...
-
-# States of rows: float64, of the shape of the rows and four numbers each.
-def logsumexp_states(
-    chunk: ArrayLike, axis: Axes, num_threads: int | None, /
-) -> tuple[NDArray[np.float64], np.dtype[Any]]: ...
-def merge_logsumexp_states(left: NDArray[np.float64], right: NDArray[np.float64], /) -> NDArray[np.float64]: ...
-def logsumexp_of_states(states: NDArray[np.float64], dtype: np.dtype[Any], /) -> ArrayOrScalar: ...
+def softmax(x: ArrayLike, axis: Axes, out: _Out, num_threads: _Threads, /) -> ArrayOrScalar: ...
+def log_softmax(x: ArrayLike, axis: Axes, out: _Out, num_threads: _Threads, /) -> ArrayOrScalar: ...
+def softmax_vjp(y: ArrayLike, dy: ArrayLike, axis: Axes, out: _Out, num_threads: _Threads, /) -> ArrayOrScalar: ...
+def log_softmax_vjp(y: ArrayLike, dy: ArrayLike, axis: Axes, out: _Out, num_threads: _Threads, /) -> ArrayOrScalar: ...
+def logsumexp_states(chunk: ArrayLike, axis: Axes, num_threads: _Threads, /) -> tuple[_States, np.dtype[Any]]: ...
+def merge_logsumexp_states(left: _States, right: _States, /) -> _States: ...
+def logsumexp_of_states(states: _States, dtype: np.dtype[Any], /) -> ArrayOrScalar: ...
 
 # ------------------------------------------------------------------------------------------------------- cross-entropy
 def cross_entropy(
-    logits: ArrayLike,
-    target: ArrayLike,
-    axis: int,
-    class_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float | None,
-    margin: float,
-    scale: float,
-    reduction: Reduction,
-    normalizer: float | None,
-    out: Array | None,
-    num_threads: int | None,
-    /,
+    logits: ArrayLike, target: ArrayLike, axis: int, class_weight: _Factors, sample_weight: _Factors,
+    ignore_index: int | None, label_smoothing: float, z_loss: float, softcap: float | None, margin: float,
+    scale: float, reduction: Reduction, normalizer: float | None, out: _Out, num_threads: _Threads, /
 ) -> ArrayOrScalar: ...
 def cross_entropy_value_and_grad(
-    upstream: ArrayLike | None,
-    grad_out: Array | None,
-    logits: ArrayLike,
-    target: ArrayLike,
-    axis: int,
-    class_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float | None,
-    margin: float,
-    scale: float,
-    reduction: Reduction,
-    normalizer: float | None,
-    out: Array | None,
-    num_threads: int | None,
-    /,
+    upstream: _Factors, grad_out: _Out, logits: ArrayLike, target: ArrayLike, axis: int, class_weight: _Factors,
+    sample_weight: _Factors, ignore_index: int | None, label_smoothing: float, z_loss: float, softcap: float | None,
+    margin: float, scale: float, reduction: Reduction, normalizer: float | None, out: _Out, num_threads: _Threads, /
 ) -> tuple[ArrayOrScalar, Array]: ...
 
 # ------------------------------------------------------------------------------- binary cross-entropy, focal loss
 def bce_with_logits(
-    pos_weight: ArrayLike | None,
-    logits: ArrayLike,
-    target: ArrayLike,
-    weight: ArrayLike | None,
-    label_smoothing: float,
-    ignore_value: float | None,
-    reduction: Reduction,
-    normalizer: float | None,
-    out: Array | None,
-    num_threads: int | None,
-    /,
+    pos_weight: _Factors, logits: ArrayLike, target: ArrayLike, weight: _Factors, label_smoothing: float,
+    ignore_value: float | None, reduction: Reduction, normalizer: float | None, out: _Out, num_threads: _Threads, /
 ) -> ArrayOrScalar: ...
 def bce_with_logits_value_and_grad(
-    upstream: ArrayLike | None,
-    grad_out: Array | None,
-    pos_weight: ArrayLike | None,
-    logits: ArrayLike,
-    target: ArrayLike,
-    weight: ArrayLike | None,
-    label_smoothing: float,
-    ignore_value: float | None,
-    reduction: Reduction,
-    normalizer: float | None,
-    out: Array | None,
-    num_threads: int | None,
-    /,
+    upstream: _Factors, grad_out: _Out, pos_weight: _Factors, logits: ArrayLike, target: ArrayLike, weight: _Factors,
+    label_smoothing: float, ignore_value: float | None, reduction: Reduction, normalizer: float | None, out: _Out,
+    num_threads: _Threads, /
 ) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
 def sigmoid_focal_loss(
-    alpha: float | None,
-    gamma: float,
-    logits: ArrayLike,
-    target: ArrayLike,
-    weight: ArrayLike | None,
-    label_smoothing: float,
-    ignore_value: float | None,
-    reduction: Reduction,
-    normalizer: float | None,
-    out: Array | None,
-    num_threads: int | None,
-    /,
+    alpha: float | None, gamma: float, logits: ArrayLike, target: ArrayLike, weight: _Factors, label_smoothing: float,
+    ignore_value: float | None, reduction: Reduction, normalizer: float | None, out: _Out, num_threads: _Threads, /
 ) -> ArrayOrScalar: ...
 def sigmoid_focal_loss_value_and_grad(
-    upstream: ArrayLike | None,
-    grad_out: Array | None,
-    alpha: float | None,
-    gamma: float,
-    logits: ArrayLike,
-    target: ArrayLike,
-    weight: ArrayLike | None,
-    label_smoothing: float,
-    ignore_value: float | None,
-    reduction: Reduction,
-    normalizer: float | None,
-    out: Array | None,
-    num_threads: int | None,
-    /,
+    upstream: _Factors, grad_out: _Out, alpha: float | None, gamma: float, logits: ArrayLike, target: ArrayLike,
+    weight: _Factors, label_smoothing: float, ignore_value: float | None, reduction: Reduction,
+    normalizer: float | None, out: _Out, num_threads: _Threads, /
 ) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
 
 # ---------------------------------------------------------------------------------------------------------- regression
 def mean_squared_error(
-    pred: ArrayLike,
-    target: ArrayLike,
-    weight: ArrayLike | None,
-    reduction: Reduction,
-    out: Array | None,
-    num_threads: int | None,
-    /,
+    pred: ArrayLike, target: ArrayLike, weight: _Factors, reduction: Reduction, out: _Out, num_threads: _Threads, /
 ) -> ArrayOrScalar: ...
 def mean_squared_error_value_and_grad(
-    upstream: ArrayLike | None,
-    grad_out: Array | None,
-    pred: ArrayLike,
-    target: ArrayLike,
-    weight: ArrayLike | None,
-    reduction: Reduction,
-    out: Array | None,
-    num_threads: int | None,
-    /,
+    upstream: _Factors, grad_out: _Out, pred: ArrayLike, target: ArrayLike, weight: _Factors, reduction: Reduction,
+    out: _Out, num_threads: _Threads, /
 ) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
 def mean_absolute_error(
-    pred: ArrayLike,
-    target: ArrayLike,
-    weight: ArrayLike | None,
-    reduction: Reduction,
-    out: Array | None,
-    num_threads: int | None,
-    /,
+    pred: ArrayLike, target: ArrayLike, weight: _Factors, reduction: Reduction, out: _Out, num_threads: _Threads, /
 ) -> ArrayOrScalar: ...
 def mean_absolute_error_value_and_grad(
-    upstream: ArrayLike | None,
-    grad_out: Array | None,
-    pred: ArrayLike,
-    target: ArrayLike,
-    weight: ArrayLike | None,
-    reduction: Reduction,
-    out: Array | None,
-    num_threads: int | None,
-    /,
+    upstream: _Factors, grad_out: _Out, pred: ArrayLike, target: ArrayLike, weight: _Factors, reduction: Reduction,
+    out: _Out, num_threads: _Threads, /
 ) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
 def root_mean_squared_error(
-    pred: ArrayLike,
-    target: ArrayLike,
-    weight: ArrayLike | None,
-    reduction: Reduction,
-    out: Array | None,
-    num_threads: int | None,
-    /,
+    pred: ArrayLike, target: ArrayLike, weight: _Factors, reduction: Reduction, out: _Out, num_threads: _Threads, /
 ) -> ArrayOrScalar: ...
 def root_mean_squared_error_value_and_grad(
-    upstream: ArrayLike | None,
-    grad_out: Array | None,
-    pred: ArrayLike,
-    target: ArrayLike,
-    weight: ArrayLike | None,
-    reduction: Reduction,
-    out: Array | None,
-    num_threads: int | None,
-    /,
+    upstream: _Factors, grad_out: _Out, pred: ArrayLike, target: ArrayLike, weight: _Factors, reduction: Reduction,
+    out: _Out, num_threads: _Threads, /
 ) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
 
 # --------------------------------------------------------------------------------------------------------- information
-def self_information(
-    p: ArrayLike, base: float | None, out: Array | None, num_threads: int | None, /
-) -> ArrayOrScalar: ...
-def entropy(
-    p: ArrayLike, axis: int, base: float | None, out: Array | None, num_threads: int | None, /
-) -> ArrayOrScalar: ...
+def self_information(p: ArrayLike, base: float | None, out: _Out, num_threads: _Threads, /) -> ArrayOrScalar: ...
+def entropy(p: ArrayLike, axis: int, base: float | None, out: _Out, num_threads: _Threads, /) -> ArrayOrScalar: ...
 def entropy_from_logits(
-    logits: ArrayLike, axis: int, base: float | None, out: Array | None, num_threads: int | None, /
+    logits: ArrayLike, axis: int, base: float | None, out: _Out, num_threads: _Threads, /
 ) -> ArrayOrScalar: ...
 def kl_divergence(
-    p: ArrayLike, q: ArrayLike, axis: int, base: float | None, out: Array | None, num_threads: int | None, /
+    p: ArrayLike, q: ArrayLike, axis: int, base: float | None, out: _Out, num_threads: _Threads, /
 ) -> ArrayOrScalar: ...
 def cross_entropy_of(
-    p: ArrayLike, q: ArrayLike, axis: int, base: float | None, out: Array | None, num_threads: int | None, /
+    p: ArrayLike, q: ArrayLike, axis: int, base: float | None, out: _Out, num_threads: _Threads, /
 ) -> ArrayOrScalar: ...
 
 # ------------------------------------------------------------------------------------------------------- probabilities
 def cross_entropy_from_probs(
-    probs: ArrayLike,
-    target: ArrayLike,
-    axis: int,
-    eps: float | None,
-    class_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-    label_smoothing: float,
-    reduction: Reduction,
-    normalizer: float | None,
-    out: Array | None,
-    num_threads: int | None,
-    /,
+    probs: ArrayLike, target: ArrayLike, axis: int, eps: float | None, class_weight: _Factors, sample_weight: _Factors,
+    ignore_index: int | None, label_smoothing: float, reduction: Reduction, normalizer: float | None, out: _Out,
+    num_threads: _Threads, /
 ) -> ArrayOrScalar: ...
 def cross_entropy_from_probs_value_and_grad(
-    upstream: ArrayLike | None,
-    grad_out: Array | None,
-    probs: ArrayLike,
-    target: ArrayLike,
-    axis: int,
-    eps: float | None,
-    class_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: int | None,
-    label_smoothing: float,
-    reduction: Reduction,
-    normalizer: float | None,
-    out: Array | None,
-    num_threads: int | None,
-    /,
+    upstream: _Factors, grad_out: _Out, probs: ArrayLike, target: ArrayLike, axis: int, eps: float | None,
+    class_weight: _Factors, sample_weight: _Factors, ignore_index: int | None, label_smoothing: float,
+    reduction: Reduction, normalizer: float | None, out: _Out, num_threads: _Threads, /
 ) -> tuple[ArrayOrScalar, Array]: ...
 def binary_cross_entropy(
-    eps: float | None,
-    probs: ArrayLike,
-    target: ArrayLike,
-    weight: ArrayLike | None,
-    label_smoothing: float,
-    ignore_value: float | None,
-    reduction: Reduction,
-    normalizer: float | None,
-    out: Array | None,
-    num_threads: int | None,
-    /,
+    eps: float | None, probs: ArrayLike, target: ArrayLike, weight: _Factors, label_smoothing: float,
+    ignore_value: float | None, reduction: Reduction, normalizer: float | None, out: _Out, num_threads: _Threads, /
 ) -> ArrayOrScalar: ...
 def binary_cross_entropy_value_and_grad(
-    upstream: ArrayLike | None,
-    grad_out: Array | None,
-    eps: float | None,
-    probs: ArrayLike,
-    target: ArrayLike,
-    weight: ArrayLike | None,
-    label_smoothing: float,
-    ignore_value: float | None,
-    reduction: Reduction,
-    normalizer: float | None,
-    out: Array | None,
-    num_threads: int | None,
-    /,
+    upstream: _Factors, grad_out: _Out, eps: float | None, probs: ArrayLike, target: ArrayLike, weight: _Factors,
+    label_smoothing: float, ignore_value: float | None, reduction: Reduction, normalizer: float | None, out: _Out,
+    num_threads: _Threads, /
 ) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
 
 # ------------------------------------------------------------------------------------------------------------- metrics
 def accuracy(
-    logits: ArrayLike,
-    target: ArrayLike,
-    axis: int,
-    top_k: int,
-    ignore_index: int | None,
-    sample_weight: ArrayLike | None,
-    num_threads: int | None,
-    /,
+    logits: ArrayLike, target: ArrayLike, axis: int, top_k: int, ignore_index: int | None, sample_weight: _Factors,
+    num_threads: _Threads, /
 ) -> np.float64: ...
 def error_rate(
-    logits: ArrayLike,
-    target: ArrayLike,
-    axis: int,
-    top_k: int,
-    ignore_index: int | None,
-    sample_weight: ArrayLike | None,
-    num_threads: int | None,
-    /,
+    logits: ArrayLike, target: ArrayLike, axis: int, top_k: int, ignore_index: int | None, sample_weight: _Factors,
+    num_threads: _Threads, /
 ) -> np.float64: ...
-def perplexity(loss: ArrayLike, out: Array | None, num_threads: int | None, /) -> ArrayOrScalar: ...
+def perplexity(loss: ArrayLike, out: _Out, num_threads: _Threads, /) -> ArrayOrScalar: ...

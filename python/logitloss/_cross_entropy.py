@@ -2,52 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, overload
-
 from numpy.typing import ArrayLike
 
 from . import _core
-from ._types import Array, ArrayOrScalar, Reduction, Scalar
+from ._types import Array, ArrayOrScalar, Reduction
 
 
-@overload
-def cross_entropy(
-    logits: ArrayLike,
-    target: ArrayLike,
-    *,
-    axis: int = -1,
-    class_weight: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None,
-    ignore_index: int | None = -100,
-    label_smoothing: float = 0.0,
-    z_loss: float = 0.0,
-    softcap: float | None = None,
-    margin: float = 0.0,
-    scale: float = 1.0,
-    reduction: Literal["sum", "mean"] = "mean",
-    normalizer: float | None = None,
-    out: None = None,
-    num_threads: int | None = None,
-) -> Scalar: ...
-@overload
-def cross_entropy(
-    logits: ArrayLike,
-    target: ArrayLike,
-    *,
-    axis: int = -1,
-    class_weight: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None,
-    ignore_index: int | None = -100,
-    label_smoothing: float = 0.0,
-    z_loss: float = 0.0,
-    softcap: float | None = None,
-    margin: float = 0.0,
-    scale: float = 1.0,
-    reduction: Reduction = "mean",
-    normalizer: float | None = None,
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> ArrayOrScalar: ...
 def cross_entropy(
     logits: ArrayLike,
     target: ArrayLike,
@@ -171,48 +131,6 @@ def cross_entropy(
     )
 
 
-@overload
-def cross_entropy_value_and_grad(
-    logits: ArrayLike,
-    target: ArrayLike,
-    *,
-    axis: int = -1,
-    class_weight: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None,
-    ignore_index: int | None = -100,
-    label_smoothing: float = 0.0,
-    z_loss: float = 0.0,
-    softcap: float | None = None,
-    margin: float = 0.0,
-    scale: float = 1.0,
-    reduction: Literal["sum", "mean"] = "mean",
-    normalizer: float | None = None,
-    out: None = None,
-    num_threads: int | None = None,
-    upstream: ArrayLike | None = None,
-    grad_out: Array | None = None,
-) -> tuple[Scalar, Array]: ...
-@overload
-def cross_entropy_value_and_grad(
-    logits: ArrayLike,
-    target: ArrayLike,
-    *,
-    axis: int = -1,
-    class_weight: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None,
-    ignore_index: int | None = -100,
-    label_smoothing: float = 0.0,
-    z_loss: float = 0.0,
-    softcap: float | None = None,
-    margin: float = 0.0,
-    scale: float = 1.0,
-    reduction: Reduction = "mean",
-    normalizer: float | None = None,
-    out: Array | None = None,
-    num_threads: int | None = None,
-    upstream: ArrayLike | None = None,
-    grad_out: Array | None = None,
-) -> tuple[ArrayOrScalar, Array]: ...
 def cross_entropy_value_and_grad(
     logits: ArrayLike,
     target: ArrayLike,

@@ -2,44 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, overload
-
 from numpy.typing import ArrayLike
 
 from . import _core
-from ._types import Array, ArrayOrScalar, Reduction, Scalar
+from ._types import Array, ArrayOrScalar, Reduction
 
 
-@overload
-def sigmoid_focal_loss(
-    logits: ArrayLike,
-    target: ArrayLike,
-    *,
-    alpha: float | None = 0.25,
-    gamma: float = 2.0,
-    weight: ArrayLike | None = None,
-    label_smoothing: float = 0.0,
-    ignore_value: float | None = None,
-    reduction: Literal["sum", "mean"] = "mean",
-    normalizer: float | None = None,
-    out: None = None,
-    num_threads: int | None = None,
-) -> Scalar: ...
-@overload
-def sigmoid_focal_loss(
-    logits: ArrayLike,
-    target: ArrayLike,
-    *,
-    alpha: float | None = 0.25,
-    gamma: float = 2.0,
-    weight: ArrayLike | None = None,
-    label_smoothing: float = 0.0,
-    ignore_value: float | None = None,
-    reduction: Reduction = "mean",
-    normalizer: float | None = None,
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> ArrayOrScalar: ...
 def sigmoid_focal_loss(
     logits: ArrayLike,
     target: ArrayLike,
@@ -118,40 +86,6 @@ def sigmoid_focal_loss(
     )
 
 
-@overload
-def sigmoid_focal_loss_value_and_grad(
-    logits: ArrayLike,
-    target: ArrayLike,
-    *,
-    alpha: float | None = 0.25,
-    gamma: float = 2.0,
-    weight: ArrayLike | None = None,
-    label_smoothing: float = 0.0,
-    ignore_value: float | None = None,
-    reduction: Literal["sum", "mean"] = "mean",
-    normalizer: float | None = None,
-    out: None = None,
-    num_threads: int | None = None,
-    upstream: ArrayLike | None = None,
-    grad_out: Array | None = None,
-) -> tuple[Scalar, ArrayOrScalar]: ...
-@overload
-def sigmoid_focal_loss_value_and_grad(
-    logits: ArrayLike,
-    target: ArrayLike,
-    *,
-    alpha: float | None = 0.25,
-    gamma: float = 2.0,
-    weight: ArrayLike | None = None,
-    label_smoothing: float = 0.0,
-    ignore_value: float | None = None,
-    reduction: Reduction = "mean",
-    normalizer: float | None = None,
-    out: Array | None = None,
-    num_threads: int | None = None,
-    upstream: ArrayLike | None = None,
-    grad_out: Array | None = None,
-) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
 def sigmoid_focal_loss_value_and_grad(
     logits: ArrayLike,
     target: ArrayLike,

@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, overload
-
 from numpy.typing import ArrayLike
 
 from . import _core
-from ._types import Array, ArrayOrScalar, Reduction, Scalar
+from ._types import Array, ArrayOrScalar, Reduction
 
 
-@overload
-def mean_squared_error(
-    pred: ArrayLike,
-    target: ArrayLike,
-    *,
-    weight: ArrayLike | None = None,
-    reduction: Literal["sum", "mean"] = "mean",
-    out: None = None,
-    num_threads: int | None = None,
-) -> Scalar: ...
-@overload
-def mean_squared_error(
-    pred: ArrayLike,
-    target: ArrayLike,
-    *,
-    weight: ArrayLike | None = None,
-    reduction: Reduction = "mean",
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> ArrayOrScalar: ...
 def mean_squared_error(
     pred: ArrayLike,
     target: ArrayLike,
@@ -88,30 +66,6 @@ def mean_squared_error(
     return _core.mean_squared_error(pred, target, weight, reduction, out, num_threads)
 
 
-@overload
-def mean_squared_error_value_and_grad(
-    pred: ArrayLike,
-    target: ArrayLike,
-    *,
-    weight: ArrayLike | None = None,
-    reduction: Literal["sum", "mean"] = "mean",
-    out: None = None,
-    num_threads: int | None = None,
-    upstream: ArrayLike | None = None,
-    grad_out: Array | None = None,
-) -> tuple[Scalar, ArrayOrScalar]: ...
-@overload
-def mean_squared_error_value_and_grad(
-    pred: ArrayLike,
-    target: ArrayLike,
-    *,
-    weight: ArrayLike | None = None,
-    reduction: Reduction = "mean",
-    out: Array | None = None,
-    num_threads: int | None = None,
-    upstream: ArrayLike | None = None,
-    grad_out: Array | None = None,
-) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
 def mean_squared_error_value_and_grad(
     pred: ArrayLike,
     target: ArrayLike,
@@ -161,26 +115,6 @@ def mean_squared_error_value_and_grad(
     )
 
 
-@overload
-def mean_absolute_error(
-    pred: ArrayLike,
-    target: ArrayLike,
-    *,
-    weight: ArrayLike | None = None,
-    reduction: Literal["sum", "mean"] = "mean",
-    out: None = None,
-    num_threads: int | None = None,
-) -> Scalar: ...
-@overload
-def mean_absolute_error(
-    pred: ArrayLike,
-    target: ArrayLike,
-    *,
-    weight: ArrayLike | None = None,
-    reduction: Reduction = "mean",
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> ArrayOrScalar: ...
 def mean_absolute_error(
     pred: ArrayLike,
     target: ArrayLike,
@@ -239,30 +173,6 @@ def mean_absolute_error(
     return _core.mean_absolute_error(pred, target, weight, reduction, out, num_threads)
 
 
-@overload
-def mean_absolute_error_value_and_grad(
-    pred: ArrayLike,
-    target: ArrayLike,
-    *,
-    weight: ArrayLike | None = None,
-    reduction: Literal["sum", "mean"] = "mean",
-    out: None = None,
-    num_threads: int | None = None,
-    upstream: ArrayLike | None = None,
-    grad_out: Array | None = None,
-) -> tuple[Scalar, ArrayOrScalar]: ...
-@overload
-def mean_absolute_error_value_and_grad(
-    pred: ArrayLike,
-    target: ArrayLike,
-    *,
-    weight: ArrayLike | None = None,
-    reduction: Reduction = "mean",
-    out: Array | None = None,
-    num_threads: int | None = None,
-    upstream: ArrayLike | None = None,
-    grad_out: Array | None = None,
-) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
 def mean_absolute_error_value_and_grad(
     pred: ArrayLike,
     target: ArrayLike,
@@ -312,24 +222,6 @@ def mean_absolute_error_value_and_grad(
     )
 
 
-@overload
-def root_mean_squared_error(
-    pred: ArrayLike,
-    target: ArrayLike,
-    *,
-    weight: ArrayLike | None = None,
-    out: None = None,
-    num_threads: int | None = None,
-) -> Scalar: ...
-@overload
-def root_mean_squared_error(
-    pred: ArrayLike,
-    target: ArrayLike,
-    *,
-    weight: ArrayLike | None = None,
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> ArrayOrScalar: ...
 def root_mean_squared_error(
     pred: ArrayLike,
     target: ArrayLike,
@@ -385,28 +277,6 @@ def root_mean_squared_error(
     return _core.root_mean_squared_error(pred, target, weight, "mean", out, num_threads)
 
 
-@overload
-def root_mean_squared_error_value_and_grad(
-    pred: ArrayLike,
-    target: ArrayLike,
-    *,
-    weight: ArrayLike | None = None,
-    out: None = None,
-    num_threads: int | None = None,
-    upstream: ArrayLike | None = None,
-    grad_out: Array | None = None,
-) -> tuple[Scalar, ArrayOrScalar]: ...
-@overload
-def root_mean_squared_error_value_and_grad(
-    pred: ArrayLike,
-    target: ArrayLike,
-    *,
-    weight: ArrayLike | None = None,
-    out: Array | None = None,
-    num_threads: int | None = None,
-    upstream: ArrayLike | None = None,
-    grad_out: Array | None = None,
-) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
 def root_mean_squared_error_value_and_grad(
     pred: ArrayLike,
     target: ArrayLike,

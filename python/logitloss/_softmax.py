@@ -2,58 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from typing import Any
 
 from numpy.typing import ArrayLike
 
 from . import _core
-from ._types import Array, ArrayOrScalar, Axes, Scalar
+from ._types import Array, ArrayOrScalar, Axes
 
 
-@overload
-def logsumexp(
-    a: ArrayLike,
-    axis: None = None,
-    b: ArrayLike | None = None,
-    keepdims: Literal[False] = False,
-    return_sign: Literal[False] = False,
-    *,
-    out: None = None,
-    num_threads: int | None = None,
-) -> Scalar: ...
-@overload
-def logsumexp(
-    a: ArrayLike,
-    axis: Axes = None,
-    b: ArrayLike | None = None,
-    keepdims: bool = False,
-    return_sign: Literal[False] = False,
-    *,
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> ArrayOrScalar: ...
-@overload
-def logsumexp(
-    a: ArrayLike,
-    axis: Axes = None,
-    b: ArrayLike | None = None,
-    keepdims: bool = False,
-    *,
-    return_sign: Literal[True],
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
-@overload
-def logsumexp(
-    a: ArrayLike,
-    axis: Axes = None,
-    b: ArrayLike | None = None,
-    keepdims: bool = False,
-    return_sign: bool = False,
-    *,
-    out: Array | None = None,
-    num_threads: int | None = None,
-) -> Any: ...
 def logsumexp(
     a: ArrayLike,
     axis: Axes = None,

@@ -38,7 +38,10 @@ def test_every_public_name_exists_and_has_a_docstring():
 
 
 def test_the_package_is_typed():
-    assert (Path(ll.__file__).parent / "py.typed").is_file()
+    installed = {path.name for path in Path(ll.__file__).parent.iterdir()}
+    stubs = {path.name for path in (ROOT / "python" / "logitloss").glob("*.pyi")}
+    assert stubs
+    assert installed >= stubs | {"py.typed"}
 
 
 def test_source_is_ascii_where_the_rules_say_so():

@@ -16,7 +16,9 @@ import logitloss as ll
 from logitloss import _core
 
 TYPED = Path(__file__).parents[1] / "typing" / "public_types.py"
-STUB = Path(__file__).parents[2] / "python" / "logitloss" / "_core.pyi"
+PACKAGE = Path(__file__).parents[2] / "python" / "logitloss"
+STUB = PACKAGE / "_core.pyi"
+STUBS_OF_MODULES = sorted(path for path in PACKAGE.glob("*.pyi") if path != STUB)
 
 
 def typed_statements():
@@ -70,6 +72,31 @@ def test_gradients_are_arrays(reduction):
         assert isinstance(loss(X, target, reduction=reduction)[1], np.ndarray)
 
 
+def definitions(path: Path) -> list[ast.FunctionDef]:
+    statements = ast.parse(path.read_text("utf-8")).body
+    return [each for each in statements if isinstance(each, ast.FunctionDef) and not each.name.startswith("_")]
+
+
+def signature(function: ast.FunctionDef) -> str:
+    return f"({ast.unparse(function.args)}) -> {ast.unparse(function.returns)}"
+
+
+# stubtest compares names and defaults, and over all overloads together; not the annotations.
+@pytest.mark.parametrize("stub", STUBS_OF_MODULES, ids=lambda path: path.name)
+def test_the_last_overload_is_the_signature_of_the_function(stub):
+    last = {function.name: signature(function) for function in definitions(stub)}
+    assert last == {function.name: signature(function) for function in definitions(stub.with_suffix(".py"))}
+
+
+@pytest.mark.parametrize("stub", STUBS_OF_MODULES, ids=lambda path: path.name)
+def test_the_overloads_of_a_function_have_the_same_parameters(stub):
+    parameters: dict[str, set[tuple[str, ...]]] = {}
+    for function in definitions(stub):
+        names = tuple(argument.arg for argument in (*function.args.args, *function.args.kwonlyargs))
+        parameters.setdefault(function.name, set()).add(names)
+    assert [name for name, lists in parameters.items() if len(lists) > 1] == []
+
+
 # pybind11 writes each function's signature into its docstring; stubtest cannot see the signatures of such functions.
 def bound() -> dict[str, int]:
     functions = {name: value.__doc__ for name, value in vars(_core).items() if inspect.isbuiltin(value)}
@@ -77,6 +104,5 @@ def bound() -> dict[str, int]:
 
 
 def test_the_stub_has_the_functions_of_the_extension_module_and_their_numbers_of_arguments():
-    stub = [statement for statement in ast.parse(STUB.read_text()).body if isinstance(statement, ast.FunctionDef)]
-    assert {function.name: len(function.args.posonlyargs) for function in stub} == bound()
+    assert {function.name: len(function.args.posonlyargs) for function in definitions(STUB)} == bound()
     assert max(bound().values()) > 10
