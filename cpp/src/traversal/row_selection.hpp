@@ -24,7 +24,7 @@ public:
         labels.read_integers(tile, sums.label);
         std::fill(sums.label + tile.count, sums.label + tile.lanes, sums.label[0]);
         const bool ignores_a_class = ignore_index_ && static_cast<std::uint64_t>(*ignore_index_) < classes_;
-        // All labels are classes or ignored, unless they have changed since: who is not a class does not count.
+        // Labels were validated, but the caller may be changing them meanwhile: one out of range counts as ignored.
         sums.all_read = kernels.class_numbers(sums.label, tile.lanes, classes_, ignores_a_class ? *ignore_index_ : -1,
                                               sums.target, sums.read);
     }

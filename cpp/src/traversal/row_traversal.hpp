@@ -1,6 +1,5 @@
-// A traversal of rows for problems of their own: every row is reduced, block by block or side by side with others, in
-// one sweep or several, and then perhaps written. What the measures and losses of probabilities stand on; losses of
-// logits have RowDriver.
+// Generic row traversal: reduces each row in one or more sweeps, block by block or side by side with others, then
+// optionally writes it. The measures and losses of probabilities use it; losses of logits use RowDriver.
 #pragma once
 
 #include <algorithm>
@@ -89,7 +88,7 @@ private:
         for (std::size_t b = 0; b < plan_.blocks; ++b)
             fn(b, worker);
     }
-    /// The same, shared out among the threads.
+    /// As for_blocks(), but shared out among the threads.
     template <class Fn>
     void share_blocks(Fn&& fn) {
         const auto grain = std::max<std::size_t>(1, plan_.blocks / (8 * static_cast<std::size_t>(workers_)));
