@@ -37,7 +37,8 @@ def main() -> int:
         results = {"settings": [measure(arguments, setting) for setting in settings(arguments)]}
     output = Path(arguments.output)
     headline = Path(arguments.headline or output)
-    output.mkdir(parents=True, exist_ok=True)
+    for folder in (output, headline):
+        folder.mkdir(parents=True, exist_ok=True)
     if not arguments.render:
         (output / "results.json").write_text(json.dumps(results, indent=1))
     table = report.markdown(results)
