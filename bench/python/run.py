@@ -1,4 +1,4 @@
-"""Benchmarks of logitloss beside its peers: measures, prints a table, saves JSON and two pictures.
+"""Benchmarks of logitloss beside its peers: measures, prints tables, saves JSON and pictures.
 
     python bench/python/run.py                                  the whole table, with all CPUs; takes a while
     python bench/python/run.py --quick                          the same cells with fewer rows
@@ -6,6 +6,10 @@
     python bench/python/run.py --isa avx2                       everybody without AVX-512
     python bench/python/run.py --only "CE loss+grad 4096x1000"  cells with words that begin like this
     python bench/python/run.py --render results.json            table and pictures of an earlier run
+
+What is committed comes from
+
+    python bench/python/run.py --output bench/results/zen4-avx512 --headline docs/images
 
 Every setting runs in a process of its own, and within it all contestants take turns. docs/benchmarks.md has the method.
 """
@@ -32,13 +36,15 @@ def main() -> int:
     else:
         results = {"settings": [measure(arguments, setting) for setting in settings(arguments)]}
     output = Path(arguments.output)
-    output.mkdir(parents=True, exist_ok=True)
+    headline = Path(arguments.headline or output)
+    for folder in (output, headline):
+        folder.mkdir(parents=True, exist_ok=True)
     if not arguments.render:
         (output / "results.json").write_text(json.dumps(results, indent=1))
     table = report.markdown(results)
     (output / "results.md").write_text(table)
     print(table)
-    print(f"Saved to {output}: results.json, results.md{draw(results, output)}")
+    print(f"Saved to {output}: results.json, results.md{draw(results, output, headline)}")
     return report.exit_code(results)
 
 
@@ -55,6 +61,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sample", type=float, default=None, metavar="SECONDS", help="least time of one sample")
     parser.add_argument("--patience", type=float, default=2.0, metavar="SECONDS", help="calls of slow peers, at most")
     parser.add_argument("--output", default="bench-results", metavar="DIRECTORY")
+    parser.add_argument("--headline", metavar="DIRECTORY", help="where headline.png goes, if not with the others")
     parser.add_argument("--render", metavar="JSON", help="measure nothing, render these results")
     arguments = parser.parse_args()
     arguments.threads = [int(n) for n in arguments.threads.split(",")]
@@ -105,14 +112,16 @@ def measure(arguments: argparse.Namespace, setting: dict) -> dict:
         return json.loads(output.read_text())
 
 
-def draw(results: dict, output: Path) -> str:
+def draw(results: dict, output: Path, headline: Path) -> str:
+    """Draw the pictures of every setting, and return their names; those of the second setting end in -2, and so on."""
     try:
         import pictures
     except ImportError as error:
         return f" (no pictures: {error})"
-    pictures.draw_ratios(results, output / "ratios.png")
-    pictures.draw_roofline(results, output / "roofline.png")
-    return ", ratios.png, roofline.png"
+    files = []
+    for number, setting in enumerate(results["settings"], 1):
+        files += pictures.draw(setting, output, headline, f"-{number}" if number > 1 else "")
+    return "".join(f", {file.name}" for file in files)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ struct ArrayView {
     bool given() const { return data != nullptr || ndim != 0; }
 };
 
-/// The same for an array that a function writes. Outputs are in native byte order.
+/// An ArrayView of an array that a function writes. Outputs are in native byte order.
 struct MutableArrayView {
     void* data = nullptr;
     DType dtype = DType::float32;

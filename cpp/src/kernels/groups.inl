@@ -207,7 +207,7 @@ LOGITLOSS_INLINE double sum_groups(std::size_t n, Step& step) {
     return sums.total();
 }
 
-/// The same for terms that are whole numbers, or NaN: as many of them as a block has add up exactly in any T.
+/// As sum_groups, of terms that are whole numbers or NaN: as many of them as a block has add up exactly in any T.
 template <class T, class Step>
 LOGITLOSS_INLINE double count_groups(std::size_t n, const Step& step) {
     EightSums<T> sums;

@@ -58,8 +58,8 @@ struct LogSumExpEnds {
     double above_max[most_lanes];  ///< out: LSE - max = log(sum 2^exponent / exp(max))
     double lse[most_lanes];        ///< out: log-sum-exp
     double scale[most_lanes];      ///< out: 1 / sum
-    /// in, for float64: weight of the classes at the maximum in each sum; null: 1. The sum shares that much of the error
-    /// of exp(max).
+    /// in, for float64: weight of the classes at the maximum in each sum; null: 1. With the error e of exp(max),
+    /// sum 2^exponent = own exp(max) (1 + e) + the other classes.
     const double* own = nullptr;
 };
 
@@ -333,7 +333,8 @@ struct Kernels {
 
     /// Losses and gradients of n elements; returns the sum of the losses.
     double (*bce)(const BceBlock<T>& block, std::size_t n);
-    /// The same of the focal loss; `pos_weight` is not used. A target outside [0, 1] gives NaN.
+    /// Focal losses and gradients of n elements; returns the sum of the losses. `pos_weight` is not used. A target
+    /// outside [0, 1] gives NaN.
     double (*focal)(const BceBlock<T>& block, const FocalParameters& parameters, std::size_t n);
 
     /// Losses weight d^2 or weight |d| of n elements and their gradients; returns the sum of the losses. A factor of 0

@@ -140,7 +140,7 @@ struct WideColumns {
     }
 };
 
-/// The same with one class of each row, -1 for none, read as `fill`.
+/// As WideColumns, with one class of each row (-1 for none) read as `fill`.
 template <class T>
 struct WideColumnsExcluding {
     const WideColumns<T> columns;

@@ -18,7 +18,7 @@
 
 namespace logitloss::detail {
 
-/// A part of a BufferSpace. Its numbers are whatever the memory held: who reads a place has written it.
+/// A part of a BufferSpace. Uninitialised: write before reading.
 template <class T>
 class Buffer {
 public:

@@ -17,7 +17,7 @@ struct Interval {
 Interval span_of(const ArrayView& a);
 inline bool intersect(const Interval& x, const Interval& y) { return x.high > y.low && y.high > x.low; }
 
-/// The same elements in the same order: writing one is writing the other, element by element.
+/// Whether two arrays are the same elements in the same order: writing one is writing the other, element by element.
 bool same_array(const ArrayView& a, const ArrayView& b);
 
 /// Whether two arrays may share a byte. True only if they do, or if their strides interleave in a way that slices of

@@ -79,8 +79,8 @@ private:
     T* columns_;
 };
 
-/// The same with a class taken out of each row's sum: the target, or the largest, which is found here. `own`: the
-/// columns, if they are a buffer that may be written; the classes taken out are then missing in it.
+/// As sum_columns, with a class taken out of each row's sum: the target, or the largest, which is found here. `own`:
+/// the columns, if they are a buffer that may be written; the classes taken out are then missing in it.
 template <class T>
 void sum_columns_excluding(const Kernels<T>& kernels, const Tile& tile, bool largest, EndParts parts,
                            Columns<const T> x, T* own, std::size_t classes, TileSums<T>& sums, const NextTile& next,

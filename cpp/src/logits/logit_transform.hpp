@@ -38,7 +38,7 @@ public:
             out[target] = scale_ * at_target;
     }
 
-    /// The same for rows side by side; `targets`: a class number a row, -1 for none.
+    /// As apply(), for rows side by side; `targets`: a class number a row, -1 for none.
     void apply_columns(const Kernels<T>& kernels, const T* x, TileShape shape, const T* targets, T* out) const {
         const std::size_t n = shape.classes * shape.lanes;
         if (softcap_ != T(0)) {

@@ -121,7 +121,7 @@ public:
             return {start, 64, step};
         return {start, 0, 0};
     }
-    /// The same, always in `buffer`.
+    /// As columns(), but always copied.
     T* copy(const Kernels<T>& kernels, const Tile& tile, std::size_t classes, ColumnBuffer<T>& buffer) const {
         char* start = data_ + tile.offset[operand_];
         const std::ptrdiff_t step = tile.step[operand_];
@@ -266,7 +266,7 @@ public:
         const auto operand = static_cast<std::size_t>(operand_);
         gather({line_.dtype, line_.byteswapped, tile.step[operand]}, data_ + tile.offset[operand], tile.count, values);
     }
-    /// The same, lanes beyond the rows as the first; null if there are no numbers.
+    /// As read(), with the number of the first row in the lanes beyond the rows; null if there are no numbers.
     const double* read_if_given(const Tile& tile, double* values) const {
         if (!given())
             return nullptr;

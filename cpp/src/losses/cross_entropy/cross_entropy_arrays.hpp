@@ -163,7 +163,7 @@ public:
         blend(q, n, weights);
         return q;
     }
-    /// The same in place of t; `weights` may be missing, or one for all.
+    /// Replaces class probabilities t by w_j ((1-e) t_j + e/C); `weights`: null if all are 1, or one number for all.
     void blend(T* t, std::size_t n, const T* weights) const {
         smooth(t, n);
         if (weights != nullptr)
@@ -178,7 +178,7 @@ public:
 
     /// Whether there may be coefficients that T is too narrow for.
     bool may_be_far() const { return all_far_ || look_; }
-    /// Whether there are among n from `first` on.
+    /// Whether T is too narrow for any coefficient in [first, first + n).
     bool is_far(const RowPlace& place, std::size_t first, std::size_t n) const {
         if (all_far_ || !look_)
             return all_far_;

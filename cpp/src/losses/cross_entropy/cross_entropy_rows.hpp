@@ -265,7 +265,7 @@ private:
         });
     }
 
-    /// The same as numbers of type T.
+    /// The coefficients of n classes as numbers of type T; null: all 1.
     const T* near_coefficients(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
         if (!call_.indices)
             return arrays_.coefficients(place, first, n, scratch.coefficients, scratch.weights);

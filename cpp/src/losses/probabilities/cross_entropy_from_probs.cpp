@@ -323,7 +323,7 @@ private:
         return a;
     }
 
-    /// The same of a tile's rows.
+    /// The coefficients a_j of a tile's rows.
     Columns<const T> coefficient_columns(const Tile& tile, const Row* rows, Scratch& scratch) const {
         const Kernels<T>& k = kernels_.of<T>();
         const auto stride = static_cast<std::ptrdiff_t>(tile.lanes);

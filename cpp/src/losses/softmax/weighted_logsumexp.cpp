@@ -97,7 +97,7 @@ private:
             buffers.b[j] = buffers.a[j] == -infinity && b[j] == b[j] ? 0.0 : b[j];
         return {buffers.a.data(), buffers.b.data(), n};
     }
-    /// The same with the weights times 2^lift.
+    /// As read(), with the weights times 2^lift.
     Elements read_lifted(const RowPlace& place, const RowPlan& plan, std::size_t index, double lift,
                          Scratch& buffers) const {
         Elements block = read(place, plan, index, buffers);
