@@ -8,7 +8,6 @@
 #include "layout/staging.hpp"
 #include "logits/log_sum_exp_rows.hpp"
 #include "runtime/dispatch.hpp"
-#include "runtime/float_environment.hpp"
 #include "runtime/threads.hpp"
 #include "traversal/positions.hpp"
 
@@ -42,7 +41,6 @@ void for_runs(const Positions& positions, std::size_t chunk, Fn&& fn) {
 /// Adds up chunks in parallel and in a fixed order: sum_chunk(chunk) gives one chunk's part.
 template <class Fn>
 double sum_chunks(std::size_t positions, int num_threads, Fn&& sum_chunk) {
-    const FloatEnvironment environment;
     std::vector<double> partial((positions + chunk_positions - 1) / chunk_positions);
     parallel_for(partial.size(), 1, plan_threads(positions, num_threads),
                  [&](std::size_t first, std::size_t last, int) {

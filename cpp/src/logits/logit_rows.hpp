@@ -5,13 +5,13 @@
 #include <array>
 #include <cstddef>
 #include <limits>
+#include <new>
 #include <utility>
 #include <vector>
 
 #include "layout/buffers.hpp"
 #include "logits/log_sum_exp_rows.hpp"
 #include "logits/log_sum_exp_tile.hpp"
-#include "runtime/float_environment.hpp"
 #include "runtime/threads.hpp"
 #include "traversal/positions.hpp"
 #include "traversal/row_tile.hpp"
@@ -26,12 +26,14 @@ struct Scratch {
     Buffer<T> logits, raw_logits, coefficients, weights, out;
     ColumnBuffer<T> logit_columns, coefficient_columns, out_columns;  ///< of a tile
     Buffer<T> transformed_columns;
+    Buffer<TileSums<T>> sums;         ///< of two batches or a tile, and of a row alone: too much for a worker's stack
     std::vector<RowBlock<T>> blocks;  ///< of a row of several
 
     /// `tile_rows`: 0 if there are no tiles; `staged`: whether any operand of a row needs a buffer.
-    Scratch(std::size_t classes, std::size_t tile_rows, bool staged, std::size_t kept_exponentials)
+    Scratch(std::size_t classes, std::size_t tile_rows, bool staged, std::size_t kept_exponentials,
+            std::size_t tile_sums = 0)
         : Scratch(staged || tile_rows > 0 ? std::min(classes, block_size) : 0, tile_rows * classes, kept_exponentials,
-                  (classes + block_size - 1) / block_size) {}
+                  tile_sums, (classes + block_size - 1) / block_size) {}
 
     /// `columns`, if it is a buffer of a tile's logits, transformed or not, and so may be written.
     T* own_columns(const T* columns) const {
@@ -42,8 +44,9 @@ struct Scratch {
     }
 
 private:
-    Scratch(std::size_t block, std::size_t tile, std::size_t kept, std::size_t row_blocks)
-        : space(BufferSpace::bytes<T>(kept) + 5 * BufferSpace::bytes<T>(block) + 7 * BufferSpace::bytes<T>(tile)),
+    Scratch(std::size_t block, std::size_t tile, std::size_t kept, std::size_t tile_sums, std::size_t row_blocks)
+        : space(BufferSpace::bytes<T>(kept) + 5 * BufferSpace::bytes<T>(block) + 7 * BufferSpace::bytes<T>(tile) +
+                BufferSpace::bytes<TileSums<T>>(tile_sums)),
           exponentials(space.take<T>(kept)),
           logits(space.take<T>(block)),
           raw_logits(space.take<T>(block)),
@@ -54,7 +57,11 @@ private:
           coefficient_columns(space, tile),
           out_columns(space, tile),
           transformed_columns(space.take<T>(tile)),
-          blocks(row_blocks > 1 ? row_blocks : 0) {}
+          sums(space.take<TileSums<T>>(tile_sums)),
+          blocks(row_blocks > 1 ? row_blocks : 0) {
+        for (std::size_t i = 0; i < tile_sums; ++i)
+            new (&sums[i]) TileSums<T>;
+    }
 };
 
 /// How a problem's rows are cut up. All of it follows from the shape, never from the number of threads.
@@ -140,11 +147,10 @@ public:
         scratch_.reserve(static_cast<std::size_t>(workers));
         for (int worker = 0; worker < workers; ++worker)
             scratch_.emplace_back(plan.classes, plan.tile_rows, staged,
-                                  kept_rows * kept_stride_ + (kept_stride_ == 0 ? 0 : 64 / sizeof(T)));
+                                  kept_rows * kept_stride_ + (kept_stride_ == 0 ? 0 : 64 / sizeof(T)), alone_sums + 1);
     }
 
     double run() {
-        const FloatEnvironment environment;
         if (plan_.split(workers_))
             run_split();
         else
@@ -160,6 +166,8 @@ public:
 
 private:
     using Write = typename Problem::Write;
+    static constexpr std::size_t alone_sums =
+        2;  ///< which of a worker's are those of a row alone; the others may be in use
 
     const Kernels<T>& kernels() const { return problem_.table().template of<T>(); }
 
@@ -192,7 +200,7 @@ private:
 
     double run_tiles(std::size_t first, std::size_t last, Scratch<T>& scratch) {
         StridedSum losses;
-        TileSums<T> sums;
+        TileSums<T>& sums = scratch.sums[0];
         for_tiles(first, last, plan_.tile_rows, [&](const Tile& tile) {
             run_tile(tile, sums, scratch);
             add_losses(losses, tile.first - first, tile, sums);
@@ -260,16 +268,16 @@ private:
     /// by one while the next batch is read, so that reading and writing memory go side by side.
     struct Batch {
         Tile tile;
-        std::size_t written = 0;  ///< rows; all of them in the beginning
-        T* exponentials = nullptr;
-        TileSums<T> sums;
+        std::size_t written;  ///< rows; all of them in the beginning
+        T* exponentials;
+        TileSums<T>& sums;
     };
 
     double run_batches(std::size_t first, std::size_t last, Scratch<T>& scratch) {
         StridedSum losses;
-        Batch batches[2];
-        batches[0].exponentials = scratch.exponentials.data();
-        batches[1].exponentials = batches[0].exponentials + batch_rows_ * kept_stride_;
+        T* const exponentials = scratch.exponentials.data();
+        Batch batches[] = {{{}, 0, exponentials, scratch.sums[0]},
+                           {{}, 0, exponentials + batch_rows_ * kept_stride_, scratch.sums[1]}};
         Batch* batch = &batches[0];
         Batch* before = &batches[1];
         for_tiles(first, last, batch_rows_, [&](const Tile& tile) {
@@ -398,7 +406,7 @@ private:
     double run_rows_alone(std::size_t first, std::size_t last, Scratch<T>& scratch) {
         Positions::Cursor cursor(problem_.positions(), first);
         StridedSum losses;
-        TileSums<T> one;
+        TileSums<T>& one = scratch.sums[alone_sums];
         for (std::size_t row = first; row < last; ++row, cursor.advance()) {
             RowPlace place = place_at(cursor, row);
             if (!reads(place, one)) {
@@ -442,7 +450,7 @@ private:
 
     /// A row of a tile or a batch by itself, through the row traversal.
     Write end_alone(RowPlace place, double& loss, Scratch<T>& scratch) {
-        TileSums<T> one;
+        TileSums<T>& one = scratch.sums[alone_sums];
         reads(place, one);
         RowSums<T> row;
         sweep(place, scratch, row);
@@ -545,7 +553,7 @@ private:
     void run_split() {
         Scratch<T>& shared = scratch_.front();
         Positions::Cursor cursor(problem_.positions(), 0);
-        TileSums<T> one;
+        TileSums<T>& one = shared.sums[alone_sums];
         for (std::size_t r = 0; r < plan_.rows; ++r, cursor.advance()) {
             RowPlace place = place_at(cursor, r);
             partial_sums_[r] = 0.0;

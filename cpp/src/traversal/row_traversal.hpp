@@ -10,7 +10,6 @@
 
 #include "logits/log_sum_exp_rows.hpp"
 #include "runtime/dispatch.hpp"
-#include "runtime/float_environment.hpp"
 #include "runtime/threads.hpp"
 #include "traversal/positions.hpp"
 #include "traversal/row_operands.hpp"
@@ -51,7 +50,6 @@ public:
     }
 
     double run() {
-        const FloatEnvironment environment;
         if (plan_.split(workers_))
             run_split();
         else
