@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <sstream>
 
 namespace logitloss {
@@ -54,9 +55,38 @@ Shape contiguous_strides(const ArrayView& view) {
     auto stride = static_cast<std::ptrdiff_t>(item_size(view.dtype));
     for (std::size_t axis = strides.size(); axis-- > 0;) {
         strides[axis] = stride;
-        stride *= view.shape[axis];
+        if (__builtin_mul_overflow(stride, view.shape[axis], &stride))
+            stride = 0;  // check_extent refuses the shape
     }
     return strides;
+}
+
+/// value_error for lengths and strides that are those of no array: whatever is computed with them and with an address
+/// stays within std::ptrdiff_t then. An axis of one element may have any stride, since nothing walks along it.
+void check_extent(const char* name, const ArrayView& view, const Shape& shape, Shape& strides) {
+    constexpr std::ptrdiff_t most = std::numeric_limits<std::ptrdiff_t>::max() / 2;
+    auto bytes = static_cast<std::ptrdiff_t>(item_size(view.dtype));
+    auto reach = bytes;
+    bool fits = true;
+    for (std::size_t axis = 0; axis < shape.size(); ++axis) {
+        const std::ptrdiff_t length = shape[axis];
+        if (length < 0)
+            throw value_error(std::string(name) + ": got shape " + to_string(shape) +
+                              ", expected lengths of at least 0");
+        const bool counted = !__builtin_mul_overflow(bytes, std::max<std::ptrdiff_t>(length, 1), &bytes);
+        std::ptrdiff_t run = 0;
+        const bool walked = strides[axis] >= -most && strides[axis] <= most &&
+                            !__builtin_mul_overflow(std::abs(strides[axis]), length, &run) &&
+                            !__builtin_add_overflow(reach, run, &run) && run <= most;
+        if (walked)
+            reach = run;
+        else if (length <= 1)
+            strides[axis] = 0;
+        fits = fits && counted && bytes <= most && (walked || length <= 1);
+    }
+    if (!fits)
+        throw value_error(std::string(name) + ": got shape " + to_string(shape) + " and strides " + to_string(strides) +
+                          ", expected an array that fits into memory");
 }
 
 ArrayView checked_dimensions(const char* name, const ArrayView& view) {
@@ -77,6 +107,7 @@ Argument::Argument(const char* argument_name, const ArrayView& argument_view)
       view(checked_dimensions(argument_name, argument_view)),
       shape(view.shape, view.shape + view.ndim),
       strides(view.strides != nullptr ? Shape(view.strides, view.strides + view.ndim) : contiguous_strides(view)) {
+    check_extent(name, view, shape, strides);
     view.shape = shape.data();
     view.strides = strides.data();
     if (view.data == nullptr && view.ndim != 0) {

@@ -10,7 +10,6 @@
 #include "layout/staging.hpp"
 #include "layout/strided_sum.hpp"
 #include "runtime/dispatch.hpp"
-#include "runtime/float_environment.hpp"
 #include "runtime/threads.hpp"
 
 namespace logitloss::detail {
@@ -43,7 +42,6 @@ void for_runs(const Positions& positions, std::size_t chunk, Fn&& fn) {
 /// Adds up chunks in parallel and in a fixed order: sum_chunk(chunk) gives one chunk's part.
 template <class Fn>
 double sum_chunks(std::size_t positions, int num_threads, Fn&& sum_chunk) {
-    const FloatEnvironment environment;
     std::vector<double> partial((positions + chunk_positions - 1) / chunk_positions);
     parallel_for(partial.size(), 1, plan_threads(positions, num_threads),
                  [&](std::size_t first, std::size_t last, int) {

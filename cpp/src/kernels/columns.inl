@@ -73,8 +73,9 @@ template <class T>
 void transpose_columns(const T* columns, TileShape shape, T* const* rows) {
     const std::size_t classes = shape.classes;
     constexpr std::size_t step = transposed_classes<T>;
-    // As integers: the rows need not be parts of one array, nor what is ahead of them an address.
-    const auto address = [](const T* p) { return reinterpret_cast<std::uintptr_t>(p); };
+    const auto address = [](const T* p) {
+        return reinterpret_cast<std::uintptr_t>(p);
+    };  // they need not be of one array
     const std::uintptr_t ahead = 16 * (address(rows[1]) - address(rows[0]));  // bytes to the rows of steps to come
     if constexpr (sizeof(T) == sizeof(float))
         if (classes < step)
@@ -85,8 +86,7 @@ void transpose_columns(const T* columns, TileShape shape, T* const* rows) {
             const std::size_t j = done + step <= classes ? done : classes - step;
             if (done * sizeof(T) % 64 == 0)
                 for (std::size_t r = 0; r < Vec<T>::lanes; ++r)
-                    // NOLINTNEXTLINE(performance-no-int-to-ptr): nothing is read there
-                    prefetch_store(reinterpret_cast<const void*>(address(rows[lane + r] + j) + ahead));
+                    prefetch_store(rows[lane + r], j * sizeof(T) + ahead);
             Vec<T> quad[step];
             LOGITLOSS_UNROLL
             for (std::size_t i = 0; i < step; ++i)
@@ -254,11 +254,11 @@ bool column_states(const T* x, std::ptrdiff_t stride, TileShape shape, const Col
         store_widened(states.exponent + lane, select(normal, exponent, splat(T(no_exponent))));
         const ExpShift<T> shift(exponent);
         Vec<T> logit = zero;  // of the class excluded
-        const char* next = states.next.start + static_cast<std::ptrdiff_t>(lane) * states.next.lane_step;
+        const std::ptrdiff_t next = states.next.distance + static_cast<std::ptrdiff_t>(lane) * states.next.lane_step;
         const bool next_line = lane % (64 / sizeof(T)) == 0;
         const auto term = [&](std::size_t j, Vec<T> sum) {
             if (next_line)  // spread over the arithmetic: all at once they would wait for each other
-                prefetch_near(next + static_cast<std::ptrdiff_t>(j) * states.next.class_step);
+                prefetch_near(states.next.base, next + static_cast<std::ptrdiff_t>(j) * states.next.class_step);
             Vec<T> here = load(x + static_cast<std::ptrdiff_t>(j) * stride + lane);
             if constexpr (excluding) {
                 const Mask<T> out = equal(class_number<T>(j), excluded);

@@ -71,10 +71,9 @@ public:
         to_ = groups_.at(group);
         from_ = row_.exponentials + group * group_size<T>;
         if (row_.fetch) {
-            const char* ahead = reinterpret_cast<const char*>(row_.out + group * group_size<T>) + ahead_bytes;
             LOGITLOSS_UNROLL
             for (std::size_t line = 0; line < 256; line += 64)
-                prefetch_store(ahead + line);
+                prefetch_store(row_.out, group * 256 + ahead_bytes + line);
         }
     }
     LOGITLOSS_INLINE void write(std::size_t lane) { store(to_ + lane, load(from_ + lane) * scale_ + linear_); }
@@ -117,11 +116,10 @@ struct AddExponentials {
 
     LOGITLOSS_INLINE void operator()(std::size_t group, Vec<T> (&lanes)[group_vectors<T>]) const {
         const T* x = row.at(group);
-        const char* here = reinterpret_cast<const char*>(data + group * group_size<T>);
         LOGITLOSS_UNROLL
         for (std::size_t line = 0; line < 256; line += 64) {
-            prefetch_far(here + far_bytes + line);
-            prefetch_near(here + near_bytes + line);
+            prefetch_far(data, group * 256 + far_bytes + line);
+            prefetch_near(data, group * 256 + near_bytes + line);
         }
         along.start(group);
         LOGITLOSS_UNROLL

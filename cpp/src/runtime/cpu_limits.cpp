@@ -2,14 +2,15 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bitset>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <sstream>
 #include <thread>
-#include <vector>
 
 #if defined(__linux__)
 #include <sched.h>
@@ -88,34 +89,40 @@ int quota_cpus(const std::string& root, const std::string& membership) {
     return least;
 }
 
-int affinity_cpus() {
+AffinityMask affinity_mask() {
+    AffinityMask mask{};
 #if defined(__linux__)
-    for (int capacity = 1024; capacity <= 1 << 20; capacity *= 2) {  // the kernel refuses masks smaller than its own
-        std::vector<cpu_set_t> mask(static_cast<std::size_t>(capacity) / (8 * sizeof(cpu_set_t)));
-        const std::size_t bytes = mask.size() * sizeof(cpu_set_t);
-        if (sched_getaffinity(0, bytes, mask.data()) == 0)
-            return std::max(1, CPU_COUNT_S(bytes, mask.data()));
-    }
+    if (sched_getaffinity(0, sizeof(mask), reinterpret_cast<cpu_set_t*>(mask.data())) != 0)
+        mask.fill(0);
 #endif
-    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    return mask;
 }
 
-int usable_cpus() {
+void set_affinity_mask([[maybe_unused]] const AffinityMask& mask) {
+#if defined(__linux__)
+    sched_setaffinity(0, sizeof(mask), reinterpret_cast<const cpu_set_t*>(mask.data()));
+#endif
+}
+
+int affinity_cpus() {
+    std::size_t cpus = 0;
+    for (const unsigned long part : affinity_mask())
+        cpus += std::bitset<8 * sizeof(part)>(part).count();
+    return std::max(1, static_cast<int>(cpus == 0 ? std::thread::hardware_concurrency() : cpus));
+}
+
+int quota_cpus() {
     using Clock = std::chrono::steady_clock;
-    static const std::string root = [] {
-        const char* replaced = std::getenv("LOGITLOSS_CGROUP_ROOT");
-        return std::string(replaced != nullptr && *replaced != '\0' ? replaced : "/sys/fs/cgroup");
-    }();
     static std::atomic<int> quota{no_quota};
     static std::atomic<std::int64_t> read_again_at{0};  // nanoseconds; two threads reading at once does no harm
 
     const std::int64_t now =
         std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count();
     if (now >= read_again_at.load(std::memory_order_relaxed)) {
-        quota.store(quota_cpus(root, text_of("/proc/self/cgroup")), std::memory_order_relaxed);
+        quota.store(quota_cpus("/sys/fs/cgroup", text_of("/proc/self/cgroup")), std::memory_order_relaxed);
         read_again_at.store(now + 1'000'000'000, std::memory_order_relaxed);
     }
-    return std::min(affinity_cpus(), quota.load(std::memory_order_relaxed));
+    return quota.load(std::memory_order_relaxed);
 }
 
 }  // namespace logitloss::detail

@@ -7,6 +7,9 @@ namespace logitloss::detail {
 /// to give, or if the calling thread is inside a parallel region already.
 int max_team_size();
 
+/// CPUs that the threads of such a region may run on, at least 1.
+int team_cpus();
+
 /// Runs body(context, worker) on up to `size` threads at once, worker = 0, 1, ... without gaps, and waits for all.
 /// Runs at least worker 0; returns normally whatever fails, false if the system refused the threads. `body` must not
 /// throw.

@@ -27,7 +27,7 @@ std::atomic<int>& thread_limit() {
 /// The limit on this process's teams, leaving aside what the threading runtime grants the calling thread.
 int process_limit() {
     const int limit = thread_limit().load(std::memory_order_relaxed);
-    return environment().oversubscribe || limit == 1 ? limit : std::min(limit, usable_cpus());
+    return environment().oversubscribe || limit == 1 ? limit : std::min({limit, team_cpus(), quota_cpus()});
 }
 
 // Whether the system ever refused a thread, and whether somebody has been told.
@@ -42,9 +42,7 @@ struct Loop {
     std::atomic<std::size_t> next{0};
 };
 
-void take_ranges(void* context, int worker) {
-    Loop& loop = *static_cast<Loop*>(context);
-    const FloatEnvironment environment;
+void take_ranges(Loop& loop, int worker) {
     while (true) {
         // Read first: threads that find the loop exhausted must not push the counter on, it could wrap around.
         std::size_t first = loop.next.load(std::memory_order_relaxed);
@@ -55,6 +53,10 @@ void take_ranges(void* context, int worker) {
                                                   std::memory_order_relaxed));
         loop.function(loop.context, first, first + std::min(loop.grain, loop.items - first), worker);
     }
+}
+
+void run_worker(void* context, int worker) {
+    in_float_environment([&] { take_ranges(*static_cast<Loop*>(context), worker); });
 }
 
 }  // namespace
@@ -78,7 +80,7 @@ void threads_detail::run(std::size_t items, std::size_t grain, int workers, Rang
     const std::size_t ranges = (items - 1) / grain + 1;
     const int size = static_cast<int>(std::min<std::size_t>(ranges, static_cast<std::size_t>(std::max(workers, 1))));
     Loop loop{items, size == 1 ? items : grain, function, context};
-    if (!run_team(size, take_ranges, &loop)) {
+    if (!run_team(size, run_worker, &loop)) {
         int never = refusal_never;
         thread_refusal.compare_exchange_strong(never, refusal_new, std::memory_order_relaxed);
     }

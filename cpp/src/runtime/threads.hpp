@@ -29,7 +29,7 @@ void run(std::size_t items, std::size_t grain, int workers, RangeFunction functi
 /// as threads become free, so a thread that lost its CPU delays one range and not the whole loop. Which worker gets
 /// which range is therefore up to chance: what is computed must depend on the items alone.
 ///
-/// `fn` must not throw. It runs in a FloatEnvironment of its own. Another loop that is already running on several
+/// `fn` must not throw. It runs in the library's floating-point environment. Another loop that is already running on several
 /// threads makes this one run on the calling thread alone.
 template <class Fn>
 void parallel_for(std::size_t items, std::size_t grain, int workers, Fn&& fn) {

@@ -12,7 +12,6 @@
 #include "layout/positions.hpp"
 #include "layout/staging.hpp"
 #include "layout/strided_sum.hpp"
-#include "runtime/float_environment.hpp"
 #include "runtime/threads.hpp"
 
 namespace logitloss::detail {
@@ -75,7 +74,6 @@ private:
 template <class Fn>
 double sum_element_blocks(const Positions& positions, int workers, Fn&& fn) {
     constexpr std::size_t chunk_blocks = 16;
-    const FloatEnvironment environment;
     const std::size_t blocks = (positions.count() + block_size - 1) / block_size;
     std::vector<double> partial((blocks + chunk_blocks - 1) / chunk_blocks);
     parallel_for(partial.size(), 1, workers, [&](std::size_t first, std::size_t last, int worker) {

@@ -9,7 +9,6 @@
 #include "layout/positions.hpp"
 #include "layout/strided_sum.hpp"
 #include "runtime/dispatch.hpp"
-#include "runtime/float_environment.hpp"
 #include "runtime/threads.hpp"
 #include "traversal/row_plan.hpp"
 #include "traversal/row_tile.hpp"
@@ -62,7 +61,6 @@ public:
     }
 
     double run() {
-        const FloatEnvironment environment;
         bool split = false;
         if constexpr (by_blocks)
             split = plan_.split(workers_) && run_split();

@@ -74,9 +74,20 @@ LOGITLOSS_INLINE void stream_fence() {}
 LOGITLOSS_INLINE VecF splat(float a) { return {vdupq_n_f32(a)}; }
 LOGITLOSS_INLINE VecD splat(double a) { return {vdupq_n_f64(a)}; }
 
-LOGITLOSS_INLINE void prefetch_near(const void* p) { __builtin_prefetch(p, 0, 3); }
-LOGITLOSS_INLINE void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
-LOGITLOSS_INLINE void prefetch_store(const void* p) { __builtin_prefetch(p, 1, 3); }
+// Of what is only prefetched: a pointer may not be moved out of its array, an integer may.
+LOGITLOSS_INLINE const char* far_from(const void* p, std::ptrdiff_t bytes) {
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): nothing is read there
+    return reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(p) + static_cast<std::uintptr_t>(bytes));
+}
+LOGITLOSS_INLINE void prefetch_near(const void* p, std::ptrdiff_t bytes) {
+    __builtin_prefetch(far_from(p, bytes), 0, 3);
+}
+LOGITLOSS_INLINE void prefetch_far(const void* p, std::ptrdiff_t bytes) {
+    __builtin_prefetch(far_from(p, bytes), 0, 2);
+}
+LOGITLOSS_INLINE void prefetch_store(const void* p, std::ptrdiff_t bytes) {
+    __builtin_prefetch(far_from(p, bytes), 1, 3);
+}
 
 LOGITLOSS_INLINE VecF operator+(VecF a, VecF b) { return {vaddq_f32(a.v, b.v)}; }
 LOGITLOSS_INLINE VecD operator+(VecD a, VecD b) { return {vaddq_f64(a.v, b.v)}; }

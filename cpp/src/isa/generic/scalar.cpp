@@ -91,10 +91,11 @@ LOGITLOSS_INLINE Vec<T> splat(T a) {
     return per_lane<T>([=](std::size_t) { return a; });
 }
 
-// Hints that memory will be read soon, read later, or written soon. They never fault.
-LOGITLOSS_INLINE void prefetch_near(const void*) {}
-LOGITLOSS_INLINE void prefetch_far(const void*) {}
-LOGITLOSS_INLINE void prefetch_store(const void*) {}
+// Hints that memory some bytes from an address will be read soon, read later, or written soon. They never fault, and
+// need not lie in an array.
+LOGITLOSS_INLINE void prefetch_near(const void*, std::ptrdiff_t) {}
+LOGITLOSS_INLINE void prefetch_far(const void*, std::ptrdiff_t) {}
+LOGITLOSS_INLINE void prefetch_store(const void*, std::ptrdiff_t) {}
 
 template <class T>
 LOGITLOSS_INLINE Vec<T> operator+(Vec<T> a, Vec<T> b) {

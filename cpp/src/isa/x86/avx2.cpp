@@ -93,12 +93,21 @@ LOGITLOSS_INLINE void stream_fence() { _mm_sfence(); }
 LOGITLOSS_INLINE VecF splat(float a) { return {_mm256_set1_ps(a)}; }
 LOGITLOSS_INLINE VecD splat(double a) { return {_mm256_set1_pd(a)}; }
 
-LOGITLOSS_INLINE void prefetch_near(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
-LOGITLOSS_INLINE void prefetch_far(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
+// Of what is only prefetched: a pointer may not be moved out of its array, an integer may.
+LOGITLOSS_INLINE const char* far_from(const void* p, std::ptrdiff_t bytes) {
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): nothing is read there
+    return reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(p) + static_cast<std::uintptr_t>(bytes));
+}
+LOGITLOSS_INLINE void prefetch_near(const void* p, std::ptrdiff_t bytes) {
+    _mm_prefetch(far_from(p, bytes), _MM_HINT_T0);
+}
+LOGITLOSS_INLINE void prefetch_far(const void* p, std::ptrdiff_t bytes) {
+    _mm_prefetch(far_from(p, bytes), _MM_HINT_T1);
+}
 // PREFETCHW fetches a line for writing. CPUs that lack it take its encoding for a no-op, so no feature bit is needed;
 // __builtin_prefetch would emit the prefetch for reading.
-LOGITLOSS_INLINE void prefetch_store(const void* p) {
-    asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(p)));
+LOGITLOSS_INLINE void prefetch_store(const void* p, std::ptrdiff_t bytes) {
+    asm volatile("prefetchw %0" : : "m"(*far_from(p, bytes)));
 }
 
 LOGITLOSS_INLINE VecF operator+(VecF a, VecF b) { return {_mm256_add_ps(a.v, b.v)}; }

@@ -2,6 +2,7 @@
 #include "logitloss/binary_cross_entropy.hpp"
 
 #include "losses/binary/binary_elements.hpp"
+#include "runtime/entry.hpp"
 
 namespace logitloss {
 namespace detail {
@@ -18,13 +19,13 @@ void run_bce(const ArrayView& logits, const ArrayView& target, const ArrayView& 
 
 void bce_with_logits(const ArrayView& logits, const ArrayView& target, const MutableArrayView& loss,
                      const BceOptions& options) {
-    detail::run_bce(logits, target, {}, loss, {}, options);
+    detail::enter([&] { detail::run_bce(logits, target, {}, loss, {}, options); });
 }
 
 void bce_with_logits_value_and_grad(const ArrayView& logits, const ArrayView& target, const ArrayView& upstream,
                                     const MutableArrayView& loss, const MutableArrayView& grad,
                                     const BceOptions& options) {
-    detail::run_bce(logits, target, upstream, loss, grad, options);
+    detail::enter([&] { detail::run_bce(logits, target, upstream, loss, grad, options); });
 }
 
 }  // namespace logitloss

@@ -281,7 +281,6 @@ private:
 /// Runs a loss over a checked call. compute(kernels of T, block of T, n) is the loss.
 template <class Compute>
 void run_binary(const BinaryCall& call, const Compute& compute) {
-    const FloatEnvironment environment;
     with_arithmetic_type(call.logits.view.dtype, [&](auto number) {
         using T = decltype(number);
         const auto kernel = [&](const auto& block, std::size_t n) { return compute(kernels_for(block), block, n); };

@@ -2,6 +2,7 @@
 #include "logitloss/focal_loss.hpp"
 
 #include "losses/binary/binary_elements.hpp"
+#include "runtime/entry.hpp"
 
 namespace logitloss {
 namespace detail {
@@ -26,13 +27,13 @@ void run_focal(const ArrayView& logits, const ArrayView& target, const ArrayView
 
 void sigmoid_focal_loss(const ArrayView& logits, const ArrayView& target, const MutableArrayView& loss,
                         const FocalOptions& options) {
-    detail::run_focal(logits, target, {}, loss, {}, options);
+    detail::enter([&] { detail::run_focal(logits, target, {}, loss, {}, options); });
 }
 
 void sigmoid_focal_loss_value_and_grad(const ArrayView& logits, const ArrayView& target, const ArrayView& upstream,
                                        const MutableArrayView& loss, const MutableArrayView& grad,
                                        const FocalOptions& options) {
-    detail::run_focal(logits, target, upstream, loss, grad, options);
+    detail::enter([&] { detail::run_focal(logits, target, upstream, loss, grad, options); });
 }
 
 }  // namespace logitloss

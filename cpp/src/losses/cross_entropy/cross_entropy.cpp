@@ -11,6 +11,7 @@
 #include "arguments/dtype_switch.hpp"
 #include "losses/cross_entropy/cross_entropy_call.hpp"
 #include "losses/cross_entropy/cross_entropy_rows.hpp"
+#include "runtime/entry.hpp"
 
 namespace logitloss {
 namespace detail {
@@ -18,7 +19,6 @@ namespace {
 
 void run_cross_entropy(const ArrayView& logits, const ArrayView& target, const ArrayView& upstream,
                        const MutableArrayView& loss, const MutableArrayView& grad, const CrossEntropyOptions& options) {
-    const FloatEnvironment environment;
     const LogitCall call("logits", logits, target, upstream, loss, grad, options);
     with_arithmetic_type(call.input.view.dtype, [&](auto number) {
         CrossEntropyRows<decltype(number)> rows(call);
@@ -31,13 +31,13 @@ void run_cross_entropy(const ArrayView& logits, const ArrayView& target, const A
 
 void cross_entropy(const ArrayView& logits, const ArrayView& target, const MutableArrayView& loss,
                    const CrossEntropyOptions& options) {
-    detail::run_cross_entropy(logits, target, {}, loss, {}, options);
+    detail::enter([&] { detail::run_cross_entropy(logits, target, {}, loss, {}, options); });
 }
 
 void cross_entropy_value_and_grad(const ArrayView& logits, const ArrayView& target, const ArrayView& upstream,
                                   const MutableArrayView& loss, const MutableArrayView& grad,
                                   const CrossEntropyOptions& options) {
-    detail::run_cross_entropy(logits, target, upstream, loss, grad, options);
+    detail::enter([&] { detail::run_cross_entropy(logits, target, upstream, loss, grad, options); });
 }
 
 }  // namespace logitloss

@@ -10,6 +10,7 @@
 #include "arguments/arguments.hpp"
 #include "arguments/dtype_switch.hpp"
 #include "losses/information/elementary.hpp"
+#include "runtime/entry.hpp"
 #include "traversal/element_map.hpp"
 #include "traversal/row_operands.hpp"
 #include "traversal/row_traversal.hpp"
@@ -236,19 +237,14 @@ private:
 
 void run_measure(Measure measure, const ArrayView& p, const ArrayView& q, const MutableArrayView& out,
                  const InformationOptions& options) {
-    const FloatEnvironment environment;
     const char* p_name = measure == Measure::entropy_from_logits ? "logits" : "p";
     const MeasureCall call(measure, p_name, p, q, out, options);
     const DType dtype = q.given() ? common_arithmetic(p.dtype, q.dtype) : p.dtype;
     with_arithmetic_type(dtype, [&](auto number) { MeasureRows<decltype(number)>(call).run(); });
 }
 
-}  // namespace
-}  // namespace detail
-
-void self_information(const ArrayView& p_view, const MutableArrayView& out_view, const InformationOptions& options) {
-    using namespace detail;
-    const FloatEnvironment environment;
+void run_self_information(const ArrayView& p_view, const MutableArrayView& out_view,
+                          const InformationOptions& options) {
     const Argument p("p", p_view);
     const Output out("out", out_view);
     check_base(options);
@@ -262,22 +258,29 @@ void self_information(const ArrayView& p_view, const MutableArrayView& out_view,
     });
 }
 
+}  // namespace
+}  // namespace detail
+
+void self_information(const ArrayView& p, const MutableArrayView& out, const InformationOptions& options) {
+    detail::enter([&] { detail::run_self_information(p, out, options); });
+}
+
 void entropy(const ArrayView& p, const MutableArrayView& out, const InformationOptions& options) {
-    detail::run_measure(detail::Measure::entropy, p, {}, out, options);
+    detail::enter([&] { detail::run_measure(detail::Measure::entropy, p, {}, out, options); });
 }
 
 void entropy_from_logits(const ArrayView& logits, const MutableArrayView& out, const InformationOptions& options) {
-    detail::run_measure(detail::Measure::entropy_from_logits, logits, {}, out, options);
+    detail::enter([&] { detail::run_measure(detail::Measure::entropy_from_logits, logits, {}, out, options); });
 }
 
 void kl_divergence(const ArrayView& p, const ArrayView& q, const MutableArrayView& out,
                    const InformationOptions& options) {
-    detail::run_measure(detail::Measure::kl_divergence, p, q, out, options);
+    detail::enter([&] { detail::run_measure(detail::Measure::kl_divergence, p, q, out, options); });
 }
 
 void cross_entropy_of(const ArrayView& p, const ArrayView& q, const MutableArrayView& out,
                       const InformationOptions& options) {
-    detail::run_measure(detail::Measure::cross_entropy, p, q, out, options);
+    detail::enter([&] { detail::run_measure(detail::Measure::cross_entropy, p, q, out, options); });
 }
 
 }  // namespace logitloss

@@ -10,6 +10,7 @@
 #include "arguments/arguments.hpp"
 #include "arguments/dtype_switch.hpp"
 #include "arguments/labels.hpp"
+#include "runtime/entry.hpp"
 #include "traversal/element_map.hpp"
 #include "traversal/row_operands.hpp"
 #include "traversal/row_selection.hpp"
@@ -199,26 +200,12 @@ private:
 };
 
 double run_accuracy(const ArrayView& logits, const ArrayView& target, const AccuracyOptions& options, bool right) {
-    const FloatEnvironment environment;
     const AccuracyCall call(logits, target, options);
     return with_arithmetic_type(common_arithmetic(logits.dtype, call.indices ? logits.dtype : target.dtype),
                                 [&](auto number) { return AccuracyRows<decltype(number)>(call, right).share(); });
 }
 
-}  // namespace
-}  // namespace detail
-
-double accuracy(const ArrayView& logits, const ArrayView& target, const AccuracyOptions& options) {
-    return detail::run_accuracy(logits, target, options, true);
-}
-
-double error_rate(const ArrayView& logits, const ArrayView& target, const AccuracyOptions& options) {
-    return detail::run_accuracy(logits, target, options, false);
-}
-
-void perplexity(const ArrayView& loss_view, const MutableArrayView& out_view, int num_threads) {
-    using namespace detail;
-    const FloatEnvironment environment;
+void run_perplexity(const ArrayView& loss_view, const MutableArrayView& out_view, int num_threads) {
     const Argument loss("loss", loss_view);
     const Output out("out", out_view);
     require_element_result(loss, out);
@@ -227,6 +214,21 @@ void perplexity(const ArrayView& loss_view, const MutableArrayView& out_view, in
         map_elements<T>(loss, out, num_threads,
                         [](const T* x, std::size_t n, T* values) { kernels().of<T>().exp(x, n, values); });
     });
+}
+
+}  // namespace
+}  // namespace detail
+
+double accuracy(const ArrayView& logits, const ArrayView& target, const AccuracyOptions& options) {
+    return detail::enter([&] { return detail::run_accuracy(logits, target, options, true); });
+}
+
+double error_rate(const ArrayView& logits, const ArrayView& target, const AccuracyOptions& options) {
+    return detail::enter([&] { return detail::run_accuracy(logits, target, options, false); });
+}
+
+void perplexity(const ArrayView& loss, const MutableArrayView& out, int num_threads) {
+    detail::enter([&] { detail::run_perplexity(loss, out, num_threads); });
 }
 
 }  // namespace logitloss

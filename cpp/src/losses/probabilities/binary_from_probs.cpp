@@ -2,6 +2,7 @@
 #include "arguments/clipping.hpp"
 #include "logitloss/probabilities.hpp"
 #include "losses/binary/binary_elements.hpp"
+#include "runtime/entry.hpp"
 
 namespace logitloss {
 namespace detail {
@@ -24,7 +25,6 @@ void require_probabilities(const BinaryCall& call, Elements& elements) {
 void run_binary_from_probs(const ArrayView& probs, const ArrayView& target, const ArrayView& upstream,
                            const MutableArrayView& loss, const MutableArrayView& grad,
                            const ProbabilityBceOptions& options) {
-    const FloatEnvironment environment;
     check_eps(options.eps);
     BinaryCall call(probs, target, {}, upstream, loss, grad, options, "probs");
     call.neutral_padding = !options.eps;
@@ -46,13 +46,13 @@ void run_binary_from_probs(const ArrayView& probs, const ArrayView& target, cons
 
 void binary_cross_entropy(const ArrayView& probs, const ArrayView& target, const MutableArrayView& loss,
                           const ProbabilityBceOptions& options) {
-    detail::run_binary_from_probs(probs, target, {}, loss, {}, options);
+    detail::enter([&] { detail::run_binary_from_probs(probs, target, {}, loss, {}, options); });
 }
 
 void binary_cross_entropy_value_and_grad(const ArrayView& probs, const ArrayView& target, const ArrayView& upstream,
                                          const MutableArrayView& loss, const MutableArrayView& grad,
                                          const ProbabilityBceOptions& options) {
-    detail::run_binary_from_probs(probs, target, upstream, loss, grad, options);
+    detail::enter([&] { detail::run_binary_from_probs(probs, target, upstream, loss, grad, options); });
 }
 
 }  // namespace logitloss

@@ -9,6 +9,7 @@
 #include "logitloss/probabilities.hpp"
 #include "losses/cross_entropy/cross_entropy_arrays.hpp"
 #include "losses/cross_entropy/cross_entropy_call.hpp"
+#include "runtime/entry.hpp"
 #include "traversal/row_traversal.hpp"
 
 namespace logitloss {
@@ -381,7 +382,6 @@ private:
 void run_from_probs(const ArrayView& probs, const ArrayView& target, const ArrayView& upstream,
                     const MutableArrayView& loss, const MutableArrayView& grad,
                     const ProbabilityEntropyOptions& options) {
-    const FloatEnvironment environment;
     const ProbabilityCall call("probs", probs, target, upstream, loss, grad, options);
     with_arithmetic_type(call.input.view.dtype, [&](auto number) { ProbabilityRows<decltype(number)>(call).run(); });
 }
@@ -391,13 +391,13 @@ void run_from_probs(const ArrayView& probs, const ArrayView& target, const Array
 
 void cross_entropy_from_probs(const ArrayView& probs, const ArrayView& target, const MutableArrayView& loss,
                               const ProbabilityEntropyOptions& options) {
-    detail::run_from_probs(probs, target, {}, loss, {}, options);
+    detail::enter([&] { detail::run_from_probs(probs, target, {}, loss, {}, options); });
 }
 
 void cross_entropy_from_probs_value_and_grad(const ArrayView& probs, const ArrayView& target, const ArrayView& upstream,
                                              const MutableArrayView& loss, const MutableArrayView& grad,
                                              const ProbabilityEntropyOptions& options) {
-    detail::run_from_probs(probs, target, upstream, loss, grad, options);
+    detail::enter([&] { detail::run_from_probs(probs, target, upstream, loss, grad, options); });
 }
 
 }  // namespace logitloss

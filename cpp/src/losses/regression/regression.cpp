@@ -9,6 +9,7 @@
 #include "arguments/dtype_switch.hpp"
 #include "arguments/labels.hpp"
 #include "arguments/reduction.hpp"
+#include "runtime/entry.hpp"
 #include "traversal/elements.hpp"
 
 namespace logitloss {
@@ -195,7 +196,6 @@ private:
 
 void run_error(Error error, const ArrayView& pred, const ArrayView& target, const ArrayView& upstream,
                const MutableArrayView& loss, const MutableArrayView& grad, const RegressionOptions& options) {
-    const FloatEnvironment environment;
     const ErrorCall call(error, pred, target, upstream, loss, grad, options);
     with_arithmetic_type(common_arithmetic(pred.dtype, target.dtype),
                          [&](auto number) { ErrorElements<decltype(number)>(call).run(); });
@@ -206,35 +206,35 @@ void run_error(Error error, const ArrayView& pred, const ArrayView& target, cons
 
 void mean_squared_error(const ArrayView& pred, const ArrayView& target, const MutableArrayView& loss,
                         const RegressionOptions& options) {
-    detail::run_error(detail::Error::squared, pred, target, {}, loss, {}, options);
+    detail::enter([&] { detail::run_error(detail::Error::squared, pred, target, {}, loss, {}, options); });
 }
 
 void mean_squared_error_value_and_grad(const ArrayView& pred, const ArrayView& target, const ArrayView& upstream,
                                        const MutableArrayView& loss, const MutableArrayView& grad,
                                        const RegressionOptions& options) {
-    detail::run_error(detail::Error::squared, pred, target, upstream, loss, grad, options);
+    detail::enter([&] { detail::run_error(detail::Error::squared, pred, target, upstream, loss, grad, options); });
 }
 
 void mean_absolute_error(const ArrayView& pred, const ArrayView& target, const MutableArrayView& loss,
                          const RegressionOptions& options) {
-    detail::run_error(detail::Error::absolute, pred, target, {}, loss, {}, options);
+    detail::enter([&] { detail::run_error(detail::Error::absolute, pred, target, {}, loss, {}, options); });
 }
 
 void mean_absolute_error_value_and_grad(const ArrayView& pred, const ArrayView& target, const ArrayView& upstream,
                                         const MutableArrayView& loss, const MutableArrayView& grad,
                                         const RegressionOptions& options) {
-    detail::run_error(detail::Error::absolute, pred, target, upstream, loss, grad, options);
+    detail::enter([&] { detail::run_error(detail::Error::absolute, pred, target, upstream, loss, grad, options); });
 }
 
 void root_mean_squared_error(const ArrayView& pred, const ArrayView& target, const MutableArrayView& loss,
                              const RegressionOptions& options) {
-    detail::run_error(detail::Error::root_squared, pred, target, {}, loss, {}, options);
+    detail::enter([&] { detail::run_error(detail::Error::root_squared, pred, target, {}, loss, {}, options); });
 }
 
 void root_mean_squared_error_value_and_grad(const ArrayView& pred, const ArrayView& target, const ArrayView& upstream,
                                             const MutableArrayView& loss, const MutableArrayView& grad,
                                             const RegressionOptions& options) {
-    detail::run_error(detail::Error::root_squared, pred, target, upstream, loss, grad, options);
+    detail::enter([&] { detail::run_error(detail::Error::root_squared, pred, target, upstream, loss, grad, options); });
 }
 
 }  // namespace logitloss

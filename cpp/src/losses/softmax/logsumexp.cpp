@@ -11,6 +11,7 @@
 #include "logitloss/logsumexp_state.hpp"
 #include "logits/logit_rows.hpp"
 #include "logits/store_mode.hpp"
+#include "runtime/entry.hpp"
 
 namespace logitloss {
 namespace detail {
@@ -231,7 +232,6 @@ private:
 void run_softmax_family(const ArrayView& x_view, const char* x_name, const ArrayView& upstream_view,
                         const MutableArrayView& lse_view, const MutableArrayView& out_view, const char* out_name,
                         Written written, const SoftmaxOptions& options) {
-    const FloatEnvironment environment;
     const Argument x(x_name, x_view);
     const Argument upstream("upstream", upstream_view);
     const Output lse("out", lse_view);
@@ -256,22 +256,7 @@ void run_softmax_family(const ArrayView& x_view, const char* x_name, const Array
     });
 }
 
-}  // namespace
-}  // namespace detail
-
-void logsumexp(const ArrayView& a, const MutableArrayView& out, const SoftmaxOptions& options) {
-    detail::run_softmax_family(a, "a", {}, out, {}, "grad_out", detail::Written::nothing, options);
-}
-
-std::vector<std::ptrdiff_t> shape_of_rows(const ArrayView& a, const SoftmaxOptions& options) {
-    const detail::Argument argument("a", a);
-    const detail::Shape rows =
-        detail::without_axes(argument.shape, detail::normalized_axes(options.axes, argument.shape.size()));
-    return {rows.begin(), rows.end()};
-}
-
-void logsumexp_states(const ArrayView& a, LogSumExpState* states, const SoftmaxOptions& options) {
-    using namespace detail;
+void run_states(const ArrayView& a, LogSumExpState* states, const SoftmaxOptions& options) {
     const Argument x("a", a);
     require_floating(x);
     const std::vector<int> axes = normalized_axes(options.axes, x.shape.size());
@@ -281,17 +266,42 @@ void logsumexp_states(const ArrayView& a, LogSumExpState* states, const SoftmaxO
     });
 }
 
+std::vector<std::ptrdiff_t> row_shape(const ArrayView& a, const SoftmaxOptions& options) {
+    const Argument argument("a", a);
+    const Shape rows = without_axes(argument.shape, normalized_axes(options.axes, argument.shape.size()));
+    return {rows.begin(), rows.end()};
+}
+
+}  // namespace
+}  // namespace detail
+
+void logsumexp(const ArrayView& a, const MutableArrayView& out, const SoftmaxOptions& options) {
+    detail::enter(
+        [&] { detail::run_softmax_family(a, "a", {}, out, {}, "grad_out", detail::Written::nothing, options); });
+}
+
+std::vector<std::ptrdiff_t> shape_of_rows(const ArrayView& a, const SoftmaxOptions& options) {
+    return detail::enter([&] { return detail::row_shape(a, options); });
+}
+
+void logsumexp_states(const ArrayView& a, LogSumExpState* states, const SoftmaxOptions& options) {
+    detail::enter([&] { detail::run_states(a, states, options); });
+}
+
 void logsumexp_value_and_grad(const ArrayView& a, const ArrayView& upstream, const MutableArrayView& out,
                               const MutableArrayView& grad, const SoftmaxOptions& options) {
-    detail::run_softmax_family(a, "a", upstream, out, grad, "grad_out", detail::Written::softmax, options);
+    detail::enter([&] {
+        detail::run_softmax_family(a, "a", upstream, out, grad, "grad_out", detail::Written::softmax, options);
+    });
 }
 
 void softmax(const ArrayView& x, const MutableArrayView& out, const SoftmaxOptions& options) {
-    detail::run_softmax_family(x, "x", {}, {}, out, "out", detail::Written::softmax, options);
+    detail::enter([&] { detail::run_softmax_family(x, "x", {}, {}, out, "out", detail::Written::softmax, options); });
 }
 
 void log_softmax(const ArrayView& x, const MutableArrayView& out, const SoftmaxOptions& options) {
-    detail::run_softmax_family(x, "x", {}, {}, out, "out", detail::Written::log_softmax, options);
+    detail::enter(
+        [&] { detail::run_softmax_family(x, "x", {}, {}, out, "out", detail::Written::log_softmax, options); });
 }
 
 }  // namespace logitloss

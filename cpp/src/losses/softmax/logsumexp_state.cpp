@@ -11,7 +11,7 @@
 #include "layout/positions.hpp"
 #include "layout/staging.hpp"
 #include "logits/log_sum_exp_rows.hpp"
-#include "runtime/float_environment.hpp"
+#include "runtime/entry.hpp"
 
 namespace logitloss {
 namespace detail {
@@ -106,24 +106,28 @@ void write_values(const LogSumExpState* states, const Output& out) {
     }
 }
 
+LogSumExpState merged(const LogSumExpState& left, const LogSumExpState& right) {
+    if (empty(left) || empty(right))
+        return empty(left) ? right : left;
+    return beside_max(left) || beside_max(right) ? merge_beside_max(left, right) : merge_scaled(left, right);
+}
+
+void run_values(const LogSumExpState* states, const MutableArrayView& out_view) {
+    const Output out("out", out_view);
+    if (out_view.dtype != DType::float32 && out_view.dtype != DType::float64)
+        throw value_error(std::string("out: got dtype ") + name(out_view.dtype) + ", expected float32 or float64");
+    with_arithmetic_type(out_view.dtype, [&](auto number) { write_values<decltype(number)>(states, out); });
+}
+
 }  // namespace
 }  // namespace detail
 
 LogSumExpState merge(const LogSumExpState& left, const LogSumExpState& right) {
-    const detail::FloatEnvironment environment;
-    if (detail::empty(left) || detail::empty(right))
-        return detail::empty(left) ? right : left;
-    const bool scaled = !detail::beside_max(left) && !detail::beside_max(right);
-    return scaled ? detail::merge_scaled(left, right) : detail::merge_beside_max(left, right);
+    return detail::enter([&] { return detail::merged(left, right); });
 }
 
 void logsumexp_of_states(const LogSumExpState* states, const MutableArrayView& out_view) {
-    const detail::FloatEnvironment environment;
-    const detail::Output out("out", out_view);
-    if (out_view.dtype != DType::float32 && out_view.dtype != DType::float64)
-        throw value_error(std::string("out: got dtype ") + name(out_view.dtype) + ", expected float32 or float64");
-    detail::with_arithmetic_type(out_view.dtype,
-                                 [&](auto number) { detail::write_values<decltype(number)>(states, out); });
+    detail::enter([&] { detail::run_values(states, out_view); });
 }
 
 }  // namespace logitloss

@@ -5,6 +5,7 @@
 #include "arguments/arguments.hpp"
 #include "arguments/dtype_switch.hpp"
 #include "logitloss/logsumexp.hpp"
+#include "runtime/entry.hpp"
 #include "traversal/row_operands.hpp"
 #include "traversal/row_traversal.hpp"
 
@@ -116,7 +117,6 @@ private:
 
 void run_vjp(const ArrayView& y_view, const ArrayView& dy_view, const MutableArrayView& out_view, bool of_log,
              const SoftmaxOptions& options) {
-    const FloatEnvironment environment;
     const Argument y("y", y_view);
     const Argument dy("dy", dy_view);
     const Output out("out", out_view);
@@ -135,12 +135,12 @@ void run_vjp(const ArrayView& y_view, const ArrayView& dy_view, const MutableArr
 }  // namespace detail
 
 void softmax_vjp(const ArrayView& y, const ArrayView& dy, const MutableArrayView& out, const SoftmaxOptions& options) {
-    detail::run_vjp(y, dy, out, false, options);
+    detail::enter([&] { detail::run_vjp(y, dy, out, false, options); });
 }
 
 void log_softmax_vjp(const ArrayView& y, const ArrayView& dy, const MutableArrayView& out,
                      const SoftmaxOptions& options) {
-    detail::run_vjp(y, dy, out, true, options);
+    detail::enter([&] { detail::run_vjp(y, dy, out, true, options); });
 }
 
 }  // namespace logitloss

@@ -6,6 +6,7 @@
 #include "arguments/arguments.hpp"
 #include "logitloss/logsumexp.hpp"
 #include "runtime/dispatch.hpp"
+#include "runtime/entry.hpp"
 #include "traversal/row_operands.hpp"
 #include "traversal/row_traversal.hpp"
 
@@ -211,13 +212,8 @@ private:
     RowResults out_, sign_;
 };
 
-}  // namespace
-}  // namespace detail
-
-void weighted_logsumexp(const ArrayView& a_view, const ArrayView& b_view, const MutableArrayView& out_view,
-                        const MutableArrayView& sign_view, const SoftmaxOptions& options) {
-    using namespace detail;
-    const FloatEnvironment environment;
+void run_weighted(const ArrayView& a_view, const ArrayView& b_view, const MutableArrayView& out_view,
+                  const MutableArrayView& sign_view, const SoftmaxOptions& options) {
     const Argument a("a", a_view);
     const Argument b("b", b_view);
     const Output out("out", out_view);
@@ -234,6 +230,14 @@ void weighted_logsumexp(const ArrayView& a_view, const ArrayView& b_view, const 
         require_no_overlap(*result, {&a, &b, result == &out ? &sign : &out});
     }
     WeightedRows(a, b, out, sign, axes).run(options.num_threads);
+}
+
+}  // namespace
+}  // namespace detail
+
+void weighted_logsumexp(const ArrayView& a, const ArrayView& b, const MutableArrayView& out,
+                        const MutableArrayView& sign, const SoftmaxOptions& options) {
+    detail::enter([&] { detail::run_weighted(a, b, out, sign, options); });
 }
 
 }  // namespace logitloss
