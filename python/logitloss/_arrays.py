@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import operator
 import reprlib
@@ -74,18 +75,22 @@ def _convertible(value: Any) -> Any:
         return np.asarray(array)
     if hasattr(value, "__dlpack__"):
         return np.from_dlpack(value)
-    try:
-        memoryview(value)
-    except TypeError:
-        is_sequence = hasattr(value, "__getitem__") and hasattr(value, "__len__") and not isinstance(value, dict)
-        return _convertible_items(list(value)) if is_sequence else value
-    return value  # a buffer
+    is_sequence = hasattr(value, "__getitem__") and hasattr(value, "__len__") and not isinstance(value, dict)
+    return _convertible_items(list(value)) if is_sequence and not _has_buffer(value) else value
 
 
 def _convertible_items(items: list[Any] | tuple[Any, ...]) -> Any:
     if all(issubclass(kind, _NUMBERS_AND_TEXT) for kind in set(map(type, items))):
         return items
     return [_convertible(item) for item in items]
+
+
+def _has_buffer(value: Any) -> bool:
+    try:
+        memoryview(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _refuse(value: Any) -> None:
@@ -119,11 +124,12 @@ def _from_torch(tensor: Any) -> Array:
         array: Array = tensor.numpy()
         return array
     try:
-        import ml_dtypes
+        ml_dtypes = importlib.import_module("ml_dtypes")  # not by name: type checkers may not have it either
     except ImportError:
         raise TypeError("a bfloat16 tensor needs the package ml_dtypes: pip install ml_dtypes") from None
-    bits: Array = tensor.view(sys.modules["torch"].int16).numpy()
-    return bits.view(ml_dtypes.bfloat16)
+    bits = tensor.view(sys.modules["torch"].int16).numpy()
+    bfloats: Array = bits.view(ml_dtypes.bfloat16)
+    return bfloats
 
 
 def empty_like(array: Array) -> Array:
