@@ -70,6 +70,8 @@ DType dtype_of(const py::array& array, const char* name) {
         return integer_dtype(dtype.itemsize(), number % 2 == 1);
     if (is_bfloat16(dtype))
         return DType::bfloat16;
+    if (number == py::detail::npy_api::NPY_OBJECT_)
+        throw py::type_error(py::cast<std::string>(helpers().attr("why_no_objects")(array, name)));
     throw py::type_error(std::string(name) + ": got dtype " + py::cast<std::string>(py::str(dtype)) +
                          ", expected a real one: bool, an integer, float16, bfloat16, float32 or float64");
 }

@@ -22,7 +22,8 @@ using Shape = std::vector<py::ssize_t>;
 /// Element type of an array; TypeError for what the library does not take (complex, longdouble, objects, text).
 DType dtype_of(const py::array& array, const char* name);
 
-/// `object` as an array, itself if it is one. Masked arrays are a TypeError: their mask would be lost.
+/// `object` as an array, itself if it is one. TypeError for masks, for arrays that are lazy or lie on several devices, and
+/// for anything that holds one: a mask would be lost, a lazy array computed whole.
 py::array as_array(const py::object& object, const char* name);
 
 /// The same for logits: integers and booleans become float64.

@@ -8,11 +8,21 @@ namespace {
 
 using O = py::object;
 
+/// Predicted labels have the target's shape, as logits beside class probabilities have; but they are integers.
+void refuse_labels(const py::array& logits, const py::array& target) {
+    if (!is_floating(dtype_of(logits, "logits")) && shape_of(logits) == shape_of(target))
+        throw py::type_error("logits: got integers of the target's shape " + shape_text(shape_of(target)) +
+                             ", expected a number a class: this takes logits, not predicted labels; compare labels with "
+                             "np.mean(pred == target)");
+}
+
 template <auto function>
 O bound_share(const O& logits_object, const O& target_object, const O& axis, const O& top_k, const O& ignore_index,
               const O& sample_weight_object, const O& num_threads) {
-    const py::array logits = as_logits(logits_object, "logits");
+    const py::array given = as_array(logits_object, "logits");
     const py::array target = as_array(target_object, "target");
+    refuse_labels(given, target);
+    const py::array logits = as_logits(given, "logits");
     const OptionalArray sample_weight(sample_weight_object, "sample_weight");
     AccuracyOptions options;
     options.axis = as_axis(axis);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import operator
 import platform
 from pathlib import Path
@@ -140,15 +141,13 @@ def _register_with_threadpoolctl() -> None:
     It limits OpenMP by itself, but only in the thread that asks for it.
     """
     try:
-        import threadpoolctl
+        threadpoolctl = importlib.import_module("threadpoolctl")  # not by name: type checkers may not have it either
     except ImportError:
         return
     if not hasattr(threadpoolctl, "register"):  # before 3.2
         return
 
-    controller: Any = threadpoolctl.LibController  # whose methods, to be overridden, return None by its own types
-
-    class LogitlossController(controller):  # type: ignore[misc]
+    class LogitlossController(threadpoolctl.LibController):  # type: ignore[misc,name-defined]
         user_api = "openmp"
         internal_api = "logitloss"
         filename_prefixes = ("_core",)

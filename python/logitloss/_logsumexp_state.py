@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from . import _arrays, _core
 from ._types import ArrayOrScalar, Axes
@@ -33,7 +32,10 @@ class LogSumExp:
     -----
     A state is the sum of exponentials and the power of two that it is to be multiplied by. Merging multiplies by
     powers of two, which is exact, and adds; what the addition rounds away is kept beside the sum. States can be
-    pickled. Pieces of float32 and float64 give a float64 value.
+    pickled and copied. Pieces of float32 and float64 give a float64 value.
+
+    Several threads may use one state at once, and merge two of them into each other: every piece counts, and whoever
+    reads a value, a copy or a pickle gets that of one moment.
 
     Examples
     --------
@@ -52,8 +54,23 @@ class LogSumExp:
         elif axis is not None:
             axis = _arrays.as_integer(axis, "axis")
         self._axis = axis
-        self._states: NDArray[np.float64] | None = None  # shape of the rows + (4,)
-        self._dtype = np.dtype(np.float64)  # of the value
+        self._rows = _core.LogSumExpRows()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All attributes, with the rows as an array: those of one moment, whatever other threads add."""
+        states, dtype = self._rows.stored()
+        return {name: value for name, value in vars(self).items() if name != "_rows"} | {
+            "_states": states,
+            "_dtype": dtype,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        attributes = dict(state)
+        states, dtype = attributes.pop("_states"), attributes.pop("_dtype")
+        self._rows = _core.LogSumExpRows()
+        if states is not None:
+            self._rows.restore(states, dtype)
+        vars(self).update(attributes)
 
     def update(self, chunk: ArrayLike, *, num_threads: int | None = None) -> LogSumExp:
         """Add the classes of a piece and return the state itself.
@@ -80,8 +97,8 @@ class LogSumExp:
         numpy.exceptions.AxisError
             If the axis is out of range. Whatever is raised, the state is as before.
         """
-        states, dtype = _core.logsumexp_states(chunk, self._axis, num_threads)
-        return self._add(states, dtype, "chunk")
+        self._rows.update(chunk, self._axis, num_threads)
+        return self
 
     def merge(self, other: LogSumExp) -> LogSumExp:
         """Add what another state has seen and return the state itself; the other one stays as it is.
@@ -106,17 +123,7 @@ class LogSumExp:
         """
         if not isinstance(other, LogSumExp):
             raise TypeError(f"other: got {type(other).__name__}, expected a LogSumExp")
-        return self if other._states is None else self._add(other._states, other._dtype, "other")
-
-    def _add(self, states: NDArray[np.float64], dtype: np.dtype[Any], name: str) -> LogSumExp:
-        """States are never written to, so that two objects may share them."""
-        if self._states is None:
-            self._states, self._dtype = states, dtype
-            return self
-        if states.shape != self._states.shape:
-            raise ValueError(f"{name}: got rows of shape {states.shape[:-1]}, expected {self._states.shape[:-1]}")
-        self._states = _core.merge_logsumexp_states(self._states, states)
-        self._dtype = np.promote_types(self._dtype, dtype)
+        self._rows.merge(other._rows)
         return self
 
     def value(self) -> ArrayOrScalar:
@@ -128,6 +135,4 @@ class LogSumExp:
             What `logsumexp` gives for all pieces at once: a value a row, float64 if there was a float64 piece,
             otherwise float32. ``-inf`` if there was no piece.
         """
-        if self._states is None:
-            return np.float64(-np.inf)
-        return _core.logsumexp_of_states(self._states, self._dtype)
+        return self._rows.value()

@@ -51,7 +51,9 @@ def accuracy(
     Raises
     ------
     TypeError
-        For class indices that are no integers, and for masked, complex, longdouble, object and text arrays.
+        For class indices that are no integers, and for masked, complex, longdouble, object and text arrays. For predicted
+        labels in place of logits, which is to say integers of the target's own shape: compare labels with
+        ``np.mean(pred == target)``.
     ValueError
         For a label outside [0, C) that is not `ignore_index`, naming the first; for shapes and a `top_k` that do not
         fit.
@@ -95,7 +97,7 @@ def error_rate(
     Raises
     ------
     TypeError, ValueError, numpy.exceptions.AxisError
-        As `accuracy`.
+        As `accuracy`. The share of predicted labels that are wrong is ``np.mean(pred != target)``.
 
     Examples
     --------

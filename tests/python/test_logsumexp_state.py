@@ -1,6 +1,10 @@
 """LogSumExp: data that comes in pieces gives what it gives at once, however it was cut and in whatever order merged."""
 
+import copy
 import pickle
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -110,3 +114,98 @@ def test_bad_pieces_leave_the_state_untouched(rng):
     with pytest.raises(TypeError):
         state.merge(np.zeros(3))
     assert_same_bits(state.value(), before)
+
+
+# ------------------------------------------------------------------------------------------------------------- threads
+
+
+@pytest.fixture
+def frequent_switches():
+    """Threads take turns every microsecond, so that what is no single step is torn apart."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def run_at_once(*functions):
+    """Run them in threads of their own. A TimeoutError says that they wait for each other."""
+    start = threading.Barrier(len(functions))
+
+    def run(function):
+        start.wait()
+        function()
+
+    with ThreadPoolExecutor(len(functions)) as pool:
+        for future in [pool.submit(run, function) for function in functions]:
+            future.result(timeout=120)
+
+
+@pytest.mark.parametrize("how", ["update", "merge"])
+def test_every_piece_of_several_threads_counts(how, frequent_switches):
+    state, repetitions = ll.LogSumExp(), 3000
+    chunk = np.zeros(1, np.float32)
+    piece = chunk if how == "update" else ll.LogSumExp().update(chunk)
+
+    def add():
+        for _ in range(repetitions):
+            getattr(state, how)(piece)
+
+    run_at_once(*[add] * 4)
+    assert state.value() == np.float32(np.log(4 * repetitions))
+
+
+def test_states_that_merge_each_other_do_not_wait_for_each_other(frequent_switches):
+    left, right = ll.LogSumExp().update([0.0]), ll.LogSumExp().update([0.0])
+
+    def merge(into, other):
+        for _ in range(500):
+            into.merge(other)
+
+    run_at_once(*2 * [lambda: merge(left, right), lambda: merge(right, left)])
+    for state in (left, right):  # each of 1000 merges has added at least what the other one had at first
+        assert np.log(1001) < state.value() < np.inf
+
+
+def test_what_is_read_while_others_add_is_a_state_of_one_moment(frequent_switches):
+    """Both rows get the same pieces, and the first float64 piece comes with the value 7."""
+    state = ll.LogSumExp()
+    done = threading.Event()
+
+    def update():
+        for _ in range(2000):
+            state.update(np.zeros((2, 1), np.float32))
+        state.update(np.full((2, 1), 7.0))
+        done.set()
+
+    def read():
+        rounds = 0
+        while not done.is_set() or rounds == 0:
+            for copied in (state, copy.copy(state), copy.deepcopy(state), pickle.loads(pickle.dumps(state))):
+                value = copied.value()
+                assert np.all(value == np.max(value))
+                assert np.ndim(value) == 0 or (value.dtype == np.float64) == (value[0] > np.log(2001))
+                assert "LogSumExp" in repr(copied)
+            rounds += 1
+
+    run_at_once(update, read, read)
+    np.testing.assert_allclose(state.value(), np.log(2000 + np.exp(7)), rtol=1e-15)
+
+
+def test_copies_are_independent(rng):
+    a = rng.standard_normal((2, 10))
+    state = ll.LogSumExp(axis=(1,)).update(a)
+    before = state.value()
+    for copied in (copy.copy(state), copy.deepcopy(state), pickle.loads(pickle.dumps(state))):
+        assert_same_bits(copied.value(), before)
+        copied.update(a)
+        assert_same_bits(state.value(), before)
+        assert np.all(copied.value() != before)
+    assert copy.copy(ll.LogSumExp()).value() == -np.inf
+
+
+def test_a_pickle_that_holds_no_states_is_an_error():
+    state = ll.LogSumExp().update([0.0])
+    for states in (np.float64(1), np.zeros(3), np.zeros((2, 5))):
+        with pytest.raises(ValueError, match="states: got shape .* expected four numbers a row"):
+            ll.LogSumExp().__setstate__(state.__getstate__() | {"_states": states})

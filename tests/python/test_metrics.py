@@ -123,6 +123,21 @@ def test_sklearn_agrees(rng):
         np.testing.assert_allclose(ll.accuracy(scores, target, top_k=top_k, sample_weight=weight), want, rtol=1e-14)
 
 
+@pytest.mark.parametrize("function", [ll.accuracy, ll.error_rate])
+@pytest.mark.parametrize("dtype", [int, np.uint8, np.int32, bool])
+def test_predicted_labels_are_an_error(dtype, function):
+    """They would count as logits, and the target as class probabilities: 1.0, whatever they are."""
+    labels = np.array([1, 0, 1, 1], dtype)
+    for predicted, target in ((labels, [1, 0, 1, 0]), (labels.tolist(), labels), (labels[:, None], labels[:, None])):
+        with pytest.raises(
+            TypeError, match=r"logits: got integers of .* not predicted labels; .*np\.mean\(pred == target"
+        ):
+            function(predicted, target)
+    assert function(labels[:, None], np.zeros(4, int)) in (0, 1)  # logits of one class
+    assert ll.accuracy(np.arange(6).reshape(2, 3), [2, 0]) == 0.5  # integers may be logits of class indices
+    assert ll.accuracy(np.array([2.0, 0, 1]), [1, 0, 0]) == 1  # and floats those of class probabilities
+
+
 # ---------------------------------------------------------------------------------------------------------- perplexity
 
 

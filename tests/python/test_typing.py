@@ -40,6 +40,20 @@ def test_the_statements_that_are_type_checked_run(capsys):
     assert ll.isa() in capsys.readouterr().out
 
 
+def test_what_is_imported_by_name_is_always_installed():
+    """A type checker follows such imports, also into packages that are not needed to run."""
+    imported = set()
+    for path in STUB.parent.glob("*.py*"):
+        if path.suffix in (".py", ".pyi"):
+            for statement in ast.walk(ast.parse(path.read_text())):
+                if isinstance(statement, ast.Import):
+                    imported |= {alias.name.split(".")[0] for alias in statement.names}
+                elif isinstance(statement, ast.ImportFrom) and statement.level == 0:
+                    imported.add(statement.module.split(".")[0])
+    assert "numpy" in imported
+    assert imported <= sys.stdlib_module_names | {"numpy"}
+
+
 X = np.zeros((4, 3), np.float32)
 Y = np.zeros(4, np.int64)
 T = np.zeros((4, 3), bool)
