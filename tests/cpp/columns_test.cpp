@@ -315,7 +315,9 @@ Outcome run_wide(const Kernels<T>& k, const TileOfRows<T>& tile, const TileOfRow
         const ProbabilityColumns<T> in{x, stride, q, stride, totals.data()};
         k.column_probability_terms(in, shape, clipping, first.data(), second.data());
         add();
-        k.column_probability_gradient(in, shape, clipping, numbers.data(), totals.data(), stride, out.data());
+        const bool finite = k.column_probability_gradient(in, shape, clipping, numbers.data(), totals.data(),
+                                                          totals.data(), stride, out.data());
+        outcome.add(finite ? 1.0 : 0.0);
         outcome.add(out);
     }
     return outcome;

@@ -104,7 +104,9 @@ Outcome losses_of_probabilities(const Kernels<T>& k, const std::vector<T>& row, 
         outcome.add(sums.first);
         outcome.add(sums.second);
         Guarded<T> in_place(row, shift);
-        k.probability_gradient(in_place.data(), a.data(), n, clipping, 0.25, -1.5, in_place.data());
+        outcome.add(k.probability_gradient(in_place.data(), a.data(), n, clipping, {0.25, 2.0, -1.5}, in_place.data())
+                        ? 1.0
+                        : 0.0);
         outcome.add(in_place.values());
         Guarded<T> loss(n, shift);
         Guarded<T> grad(row, shift / 2);

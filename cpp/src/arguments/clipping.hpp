@@ -32,10 +32,10 @@ inline Clipping clipping_of(std::optional<double> eps, DType dtype) {
     return {true, in_float32(*eps), in_float32(1.0 - *eps), 1.0};
 }
 
-/// Throws for the first element of `probs` outside [0, 1] that is not skipped. `operands` are the strides with which
+/// Throws for the first element of `probs` outside [0, 1] that is not skipped, if there is one. `operands` are the strides with which
 /// other arrays walk the shape of `probs`; skip(cursor) finds their offsets there under 1, 2, ...
 template <class Skip>
-[[noreturn]] void reject_first_outside_unit(const Argument& probs, const std::vector<Shape>& operands, Skip&& skip) {
+void reject_first_outside_unit(const Argument& probs, const std::vector<Shape>& operands, Skip&& skip) {
     Positions positions(probs.shape);  // not simplified: the first in C order
     positions.add(probs.strides);
     for (const Shape& strides : operands)
@@ -49,7 +49,6 @@ template <class Skip>
         throw value_error(std::string(probs.name) + index_text(probs.shape, position) + ": got " + to_string(p) +
                           ", expected a probability in [0, 1], or an eps to clip others with");
     }
-    throw value_error(std::string(probs.name) + ": probabilities changed while they were checked");
 }
 
 }  // namespace logitloss::detail

@@ -110,16 +110,48 @@ struct DivergenceParts {
     Vec<double> far;  // p log(p/q)
 };
 
-/// For positive p that came from double,
-LOGITLOSS_INLINE DivergenceParts divergence_parts(Vec<double> p, Vec<double> q, double) {
-    const Vec<double> zero = splat(0.0);
-    const Vec<double> near = zero - log_of_parts(zero, (q - p) / p).low;
-    return {p * near, p * (zero - log_everywhere(q / p))};
-}
-/// or from float, whose quotients and reciprocals are in range.
-LOGITLOSS_INLINE DivergenceParts divergence_parts(Vec<double> p, Vec<double> q, float) {
+/// What p and q are multiplied by, so that q / p is a normal number: where either is subnormal, or the other one far from
+/// it, the quotient has fewer digits than a logarithm needs, or none. It is up / down times what it would be, 2^lift.
+struct QuotientRange {
+    Vec<double> up, down, lift;
+
+    LOGITLOSS_INLINE QuotientRange(Vec<double> p, Vec<double> q) {
+        const Vec<double> far = splat(0x1p-960);
+        const Vec<double> large = splat(0x1p600);
+        const Vec<double> small = splat(0x1p-600);
+        const auto low = less(q, p * far);
+        const auto high = less(p, q * far);
+        up = select(low, large, select(high, small, splat(1.0)));
+        down = select(low, small, select(high, large, splat(1.0)));
+        lift = select(low, splat(1200.0), select(high, splat(-1200.0), splat(0.0)));
+    }
+};
+
+/// log(p/q) of a q that is not 0 or infinite has an end of its own.
+LOGITLOSS_INLINE Vec<double> unless_at_ends(Vec<double> p, Vec<double> q, Vec<double> far) {
     const Vec<double> zero = splat(0.0);
     const Vec<double> infinity = splat(__builtin_inf());
+    const Vec<double> at_ends = select(equal(q, zero), infinity, p - q);
+    return select(less(zero, q), select(less(q, infinity), far, at_ends), at_ends);
+}
+
+/// For positive p that came from double,
+LOGITLOSS_INLINE DivergenceParts divergence_parts(Vec<double> p, Vec<double> q, Mask<double> is_far, double) {
+    const Vec<double> zero = splat(0.0);
+    const Vec<double> one = splat(1.0);
+    const Vec<double> finite_p = min(splat(0x1.fffffffffffffp1023), p);
+    const QuotientRange range(finite_p, q);
+    const Vec<double> x = select(is_far, q * range.up, q - p) / (finite_p * range.down);
+    const Bits<double> biased = biased_exponent(x);
+    const Vec<double> mantissa =
+        from_bits((bits(x) - shift_left<Constants<double>::mantissa_bits>(biased)) + bits(one));
+    const LogParts<double> log = log_of_parts(select(is_far, exponent_value<double>(biased) - range.lift, zero),
+                                              select(is_far, mantissa - one, x));
+    return {p * (zero - log.low), unless_at_ends(p, q, p * (zero - log.sum()))};
+}
+/// or from float, whose quotients and reciprocals are in range.
+LOGITLOSS_INLINE DivergenceParts divergence_parts(Vec<double> p, Vec<double> q, Mask<double>, float) {
+    const Vec<double> zero = splat(0.0);
     const Vec<double> reciprocal = splat(1.0) / p;
     const Vec<double> quotient = q * reciprocal;
     const Vec<double> f = (q - p) * reciprocal;
@@ -127,9 +159,7 @@ LOGITLOSS_INLINE DivergenceParts divergence_parts(Vec<double> p, Vec<double> q, 
     const Vec<double> rest = fma(quotient, scaled.factor, splat(-1.0));
     const LogParts<double> log =
         WideLogOfParts<float>{}(scaled.exponent, select(equal(scaled.exponent, zero), f, rest));
-    const Vec<double> far = p * (zero - log.sum());
-    const Vec<double> at_ends = select(equal(q, zero), infinity, zero - q);
-    return {p * ((f - log.high) - log.low), select(less(zero, q), select(less(q, infinity), far, at_ends), at_ends)};
+    return {p * ((f - log.high) - log.low), unless_at_ends(p, q, p * (zero - log.sum()))};
 }
 
 template <class T, class Reader>
@@ -146,7 +176,7 @@ struct DivergenceTerms {
         const Vec<double> zero = splat(0.0);
         const auto nothing = equal(p, zero);
         const auto far = less(q, splat(0.75) * p) | less(splat(1.5) * p, q) | nothing;
-        const DivergenceParts parts = divergence_parts(p, q, T(0));
+        const DivergenceParts parts = divergence_parts(p, q, far, T(0));
         const Vec<double> nan_or_zero = select(equal(q, q), zero, q);
         term = select(far, zero, parts.h);
         difference = unless_negative(p, q, select(far, select(nothing, nan_or_zero, parts.far), p - q));
@@ -177,7 +207,8 @@ struct WideRowExcluding {
     }
 };
 
-/// exp(d) and -d exp(d) for d = x - reference.
+/// 2^64 exp(d) and -2^64 d exp(d) for d = x - reference: products whose exponential alone is below the normal numbers have
+/// all their digits.
 template <class Reader, class Number>
 struct ExponentialGaps {
     const Reader row;
@@ -193,7 +224,7 @@ struct ExponentialGaps {
     static LOGITLOSS_INLINE void terms(Vec<double> x, Vec<double> shift, Vec<double>& exponential, Vec<double>& gap) {
         const Vec<double> zero = splat(0.0);
         const TwoSum d(x, shift);
-        const ExpParts<double> parts = exp_parts(d.sum, ExpShift<double>(0.0));
+        const ExpParts<double> parts = exp_parts(d.sum, ExpShift<double>(-64.0));
         const Vec<double> e = parts.mantissa * parts.scale;
         const auto nothing = equal(e, zero);
         exponential = select(nothing, zero, fma(e, d.lost, e));

@@ -242,6 +242,20 @@ struct ProbabilityColumns {
     const double* totals;
 };
 
+/// The gradient of a row of probabilities p: factor (linear - raise a_j / p_j). `raise` is a power of two, which keeps
+/// small quotients among the normal numbers where the factor is large.
+struct ProbabilitySlope {
+    double linear = 0.0;
+    double raise = 1.0;
+    double factor = 0.0;
+};
+
+/// Below it, and above 0, the slope of -log p may leave the range of T before a factor brings it back.
+template <class T>
+constexpr T tiny_probability = sizeof(T) == sizeof(float) ? T(0x1p-64) : T(0x1p-500);
+/// What such a probability, or 0, adds to Kernels::count_outside_unit.
+constexpr double tiny_probability_mark = 0x1p-60;
+
 /// Two sums over a block.
 struct SumPair {
     double first;
@@ -352,20 +366,22 @@ struct Kernels {
     /// sum_j (p_j log(p_j / q_j) - p_j + q_j), whose terms are never negative, and sum_j (p_j - q_j). Negative numbers
     /// add NaN.
     SumPair (*divergence)(const T* p, const T* q, std::size_t n);
-    /// With d_j = x_j - reference <= 0: sum_j exp(d_j) and sum_j -d_j exp(d_j), but `excluded`. An x of -inf adds 0.
+    /// With d_j = x_j - reference <= 0: 2^64 times sum_j exp(d_j) and sum_j -d_j exp(d_j), but `excluded`. An x of -inf
+    /// adds 0.
     SumPair (*exponential_gaps)(const T* x, std::size_t n, std::size_t excluded, double reference);
 
-    /// How many p_j are no number in [0, 1]; not counting those of weight 0, if `weight` is not null.
+    /// How many p_j are no number in [0, 1], plus tiny_probability_mark for each below tiny_probability; not counting
+    /// those of weight 0, if `weight` is not null.
     double (*count_outside_unit)(const T* p, const T* weight, std::size_t n);
     /// sum_j p_j but `excluded`, added up in float64.
     double (*wide_sum)(const T* p, std::size_t n, std::size_t excluded);
     /// sum_j -a_j log c_j with c_j = p_j / total, clipped; and the sum of the a_j whose p_j is not clipped: 0 if
     /// nothing is clipped. An a of 0 adds 0.
     SumPair (*probability_terms)(const T* p, const T* a, std::size_t n, const Clipping& clipping);
-    /// out_j = factor (linear - a_j / p_j), without the second term where a_j is 0 or p_j is clipped; a factor of 0
-    /// makes it 0, and a difference of 0 stays so. `out` may be `p`.
-    void (*probability_gradient)(const T* p, const T* a, std::size_t n, const Clipping& clipping, double linear,
-                                 double factor, T* out);
+    /// out_j = factor (linear - raise a_j / p_j), without the second term where a_j is 0 or p_j is clipped; a factor of 0
+    /// makes it 0, and a difference of 0 stays so. `out` may be `p`. Returns whether all were finite numbers of float64.
+    bool (*probability_gradient)(const T* p, const T* a, std::size_t n, const Clipping& clipping,
+                                 const ProbabilitySlope& slope, T* out);
     /// bce of probabilities in place of logits, taken as min(upper, max(lower, p)). Unless [lower, upper] is [0, 1],
     /// only beside a `weight`: Note [neutral padding].
     double (*bce_of_probabilities)(const BceBlock<T>& block, const Clipping& clipping, std::size_t n);
@@ -385,8 +401,9 @@ struct Kernels {
     void (*column_wide_sum)(const T* p, std::ptrdiff_t stride, TileShape shape, const T* excluded, double* sums);
     void (*column_probability_terms)(const ProbabilityColumns<T>& in, TileShape shape, const Clipping& clipping,
                                      double* losses, double* kept);
-    void (*column_probability_gradient)(const ProbabilityColumns<T>& in, TileShape shape, const Clipping& clipping,
-                                        const double* linear, const double* factor, std::ptrdiff_t out_stride, T* out);
+    bool (*column_probability_gradient)(const ProbabilityColumns<T>& in, TileShape shape, const Clipping& clipping,
+                                        const double* linear, const double* raise, const double* factor,
+                                        std::ptrdiff_t out_stride, T* out);
     void (*column_beating)(const T* x, std::ptrdiff_t stride, TileShape shape, const T* value, const T* label,
                            T* counts);
 

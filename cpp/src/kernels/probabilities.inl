@@ -9,6 +9,13 @@ LOGITLOSS_INLINE Vec<T> outside_unit(Vec<T> p) {
     return select(less(p, zero) | less(one, p), one, select(equal(p, p), zero, one));
 }
 
+/// outside_unit, and tiny_probability_mark for what is 0 or so small that its reciprocal may leave the range of T.
+template <class T>
+LOGITLOSS_INLINE Vec<T> outside_unit_or_tiny(Vec<T> p) {
+    const Vec<T> mark = splat(static_cast<T>(tiny_probability_mark));
+    return outside_unit(p) + select(less(p, splat(tiny_probability<T>)), mark, splat(T(0)));
+}
+
 template <class T>
 struct CountOutsideUnit {
     const GroupReader<T>& probabilities;
@@ -22,7 +29,7 @@ struct CountOutsideUnit {
         for (std::size_t i = 0; i < group_vectors<T>; ++i) {
             const std::size_t lane = i * Vec<T>::lanes;
             prefetch_near(data, (group * group_size<T> + lane) * sizeof(T) + 4096);
-            Vec<T> count = outside_unit(load(probabilities.at(group) + lane));
+            Vec<T> count = outside_unit_or_tiny(load(probabilities.at(group) + lane));
             if (weighted)
                 count = select(equal(load(weights.at(group) + lane), zero), zero, count);
             lanes[i] = lanes[i] + count;
@@ -33,7 +40,7 @@ struct CountOutsideUnit {
 /// KernelTable::count_outside_unit.
 template <class T>
 double count_outside_unit(const T* p, const T* weight, std::size_t n) {
-    const GroupReader<T> probabilities(p, n, T(0));
+    const GroupReader<T> probabilities(p, n, T(1));
     const GroupReader<T> weights(weight != nullptr ? weight : p, n, T(0));
     return count_groups<T>(n, CountOutsideUnit<T>{probabilities, weights, p, weight != nullptr});
 }
@@ -131,10 +138,28 @@ void column_probability_terms(const ProbabilityColumns<T>& in, TileShape shape, 
         sum_wide_columns<T>(shape, step, losses);
 }
 
+/// Whether all numbers that were looked at are finite.
+class AllFinite {
+public:
+    LOGITLOSS_INLINE AllFinite() : nothing_(splat(0.0)) {}
+    LOGITLOSS_INLINE void look(const Wide& values) {
+        const Vec<double> zero = splat(0.0);
+        nothing_ = fma(values.lower, zero, nothing_);
+        nothing_ = fma(values.upper, zero, nothing_);
+    }
+    LOGITLOSS_INLINE bool all() const {
+        const Vec<double> zero = splat(0.0);
+        return !any(less(zero, select(equal(nothing_, nothing_), zero, splat(1.0))));
+    }
+
+private:
+    Vec<double> nothing_;
+};
+
 template <class Reader, class Number>
 struct ProbabilityGradient {
     const Reader probabilities, coefficients;
-    const Number total, linear, factor;
+    const Number total, linear, raise, factor;
     const Clip clip;
 
     LOGITLOSS_INLINE Wide operator()(std::size_t group, std::size_t lane) const {
@@ -142,9 +167,10 @@ struct ProbabilityGradient {
         const Wide a = coefficients.at(group, lane);
         const Wide all = total.at(lane);
         const Wide level = linear.at(lane);
+        const Wide power = raise.at(lane);
         const Wide scale = factor.at(lane);
-        return {of(p.lower, a.lower, all.lower, level.lower, scale.lower),
-                of(p.upper, a.upper, all.upper, level.upper, scale.upper)};
+        return {of(p.lower, a.lower * power.lower, all.lower, level.lower, scale.lower),
+                of(p.upper, a.upper * power.upper, all.upper, level.upper, scale.upper)};
     }
     LOGITLOSS_INLINE Vec<double> of(Vec<double> p, Vec<double> a, Vec<double> all, Vec<double> level,
                                     Vec<double> scale) const {
@@ -157,22 +183,43 @@ struct ProbabilityGradient {
 
 /// KernelTable::probability_gradient.
 template <class T>
-void probability_gradient(const T* p, const T* a, std::size_t n, const Clipping& clipping, double linear, double factor,
-                          T* out) {
-    const ProbabilityGradient<WideReader<T>, OfOneRow> step{
-        WideReader<T>(p, n, T(1)), WideReader<T>(a, n, T(0)), {clipping.total}, {linear}, {factor}, Clip(clipping)};
-    map_wide(n, step, out);
+bool probability_gradient(const T* p, const T* a, std::size_t n, const Clipping& clipping,
+                          const ProbabilitySlope& slope, T* out) {
+    const ProbabilityGradient<WideReader<T>, OfOneRow> step{WideReader<T>(p, n, T(1)),
+                                                            WideReader<T>(a, n, T(0)),
+                                                            {clipping.total},
+                                                            {slope.linear},
+                                                            {slope.raise},
+                                                            {slope.factor},
+                                                            Clip(clipping)};
+    AllFinite finite;
+    WideWriter<T> writer(out, n);
+    const std::size_t groups = group_count<double>(n);
+    for (std::size_t group = 0; group < groups; ++group)
+        for (std::size_t lane = 0; lane < group_size<double>; lane += wide_lanes) {
+            const Wide values = step(group, lane);
+            finite.look(values);
+            writer.set(group, lane, values);
+        }
+    writer.finish();
+    return finite.all();
 }
 
 /// KernelTable::column_probability_gradient.
 template <class T>
-void column_probability_gradient(const ProbabilityColumns<T>& in, TileShape shape, const Clipping& clipping,
-                                 const double* linear, const double* factor, std::ptrdiff_t out_stride, T* out) {
+bool column_probability_gradient(const ProbabilityColumns<T>& in, TileShape shape, const Clipping& clipping,
+                                 const double* linear, const double* raise, const double* factor,
+                                 std::ptrdiff_t out_stride, T* out) {
     const ProbabilityGradient<WideColumns<T>, OfRows> step{
-        {in.p, in.p_stride}, {in.a, in.a_stride}, {in.totals}, {linear}, {factor}, Clip(clipping)};
+        {in.p, in.p_stride}, {in.a, in.a_stride}, {in.totals}, {linear}, {raise}, {factor}, Clip(clipping)};
+    AllFinite finite;
     for (std::size_t lane = 0; lane < shape.lanes; lane += wide_lanes)
-        for (std::size_t j = 0; j < shape.classes; ++j)
-            wide_store(out + static_cast<std::ptrdiff_t>(j) * out_stride + lane, step(j, lane));
+        for (std::size_t j = 0; j < shape.classes; ++j) {
+            const Wide values = step(j, lane);
+            finite.look(values);
+            wide_store(out + static_cast<std::ptrdiff_t>(j) * out_stride + lane, values);
+        }
+    return finite.all();
 }
 
 /// loss = -positive log p - negative log(1-p), gradient = negative / (1-p) - positive / p, 0 where p is clipped. A

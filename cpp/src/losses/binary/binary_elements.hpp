@@ -21,6 +21,7 @@ struct BinaryCall {
     const Output loss, grad;
     const BinaryOptions& options;
     bool neutral_padding = true;  ///< whether a logit of -inf with target 0 has loss 0, as kernels fill blocks up with
+    bool keeps_logits = false;    ///< whether the kernel reads a block's logits once more, when the gradient is written
 
     BinaryCall(const ArrayView& logits_view, const ArrayView& target_view, const ArrayView& pos_weight_view,
                const ArrayView& upstream_view, const MutableArrayView& loss_view, const MutableArrayView& grad_view,
@@ -216,6 +217,10 @@ private:
         if ((arrays.smoothing != 0.0 || !call_.neutral_padding) && arrays.weight == nullptr) {
             std::fill_n(scratch.weight.data(), n, T(1));
             arrays.weight = scratch.weight.data();
+        }
+        if (call_.keeps_logits && arrays.logits == arrays.grad) {
+            std::copy_n(arrays.logits, n, scratch.logits.data());
+            arrays.logits = scratch.logits.data();
         }
         if (call_.options.ignore_value)
             drop_ignored(arrays, cursor, n, scratch);

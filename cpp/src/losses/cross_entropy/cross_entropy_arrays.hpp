@@ -190,25 +190,29 @@ public:
         }
         return false;
     }
+    static constexpr std::size_t piece = 256;
+
     /// `coefficients` in float64, of class indices too; n is at most `piece`.
     void exact_coefficients(const RowPlace& place, std::size_t first, std::size_t n, double* q) const {
-        if (weights_ == nullptr)
-            std::fill(q, q + n, 1.0);
-        else
-            class_weights(first, n, q);
+        double weights[piece];
+        exact_targets(place, first, n, q);
+        if (class_weights(first, n, weights) != nullptr)
+            for (std::size_t j = 0; j < n; ++j)
+                q[j] *= weights[j];
+    }
+    /// The same without the class weights.
+    void exact_targets(const RowPlace& place, std::size_t first, std::size_t n, double* q) const {
         const double spread = smoothing_ / static_cast<double>(class_count_);
         double buffer[piece];
         const double* t =
             exact_probabilities_.given() ? exact_probabilities_.read(place, first, n, Buffer<double>(buffer)) : nullptr;
         for (std::size_t j = 0; j < n; ++j) {
             const double given = t != nullptr ? t[j] : first + j == place.target ? 1.0 : 0.0;
-            q[j] *= (1.0 - smoothing_) * given + spread;
+            q[j] = (1.0 - smoothing_) * given + spread;
         }
     }
 
 private:
-    static constexpr std::size_t piece = 256;
-
     void find_range(bool target_may_be_far) {
         double buffer[piece];
         for (std::size_t j = 0; class_weighted() && j < class_count_; j += piece) {

@@ -9,7 +9,8 @@
 
 #include "arguments/arguments.hpp"
 #include "arguments/dtype_switch.hpp"
-#include "losses/information/elementary.hpp"
+#include "layout/scaled_number.hpp"
+#include "runtime/elementary.hpp"
 #include "runtime/entry.hpp"
 #include "traversal/element_map.hpp"
 #include "traversal/row_operands.hpp"
@@ -87,7 +88,8 @@ public:
     };
     struct Row {
         bool read = true;
-        double value = 0.0;
+        double value = 0.0;  ///< in nats, times
+        double scale = 1.0;  ///< a power of two
     };
     using TileRows = Row[most_lanes];
 
@@ -139,7 +141,7 @@ public:
 
     void fold(int, const Block* blocks, std::size_t count, Row& row) const {
         if (call_.measure == Measure::entropy_from_logits) {
-            row.value = entropy_of_blocks(blocks, count);
+            set_entropy_of_blocks(blocks, count, row);
             return;
         }
         StridedSum first, second;
@@ -170,16 +172,85 @@ public:
             rows[r].value = value_of({first[r], second[r]});
     }
 
-    void end(const Tile& tile, const Row* rows, double*, const Scratch&) const {
+    void end(const Tile& tile, Row* rows, double*, Scratch& scratch) const {
         double values[most_lanes];
-        for (std::size_t r = 0; r < tile.count; ++r)
-            values[r] = rows[r].value / unit_ + 0.0;  // not -0.0, where the base is below 1
+        for (std::size_t r = 0; r < tile.count; ++r) {
+            if (may_leave_range(rows[r].value))
+                take_into_range(tile.place(r), rows[r], scratch);
+            values[r] = rows[r].value / unit_ * rows[r].scale + 0.0;  // not -0.0, where the base is below 1
+        }
         out_.set(tile, values);
     }
 
 private:
     double value_of(const SumPair& sums) const {
         return call_.measure == Measure::kl_divergence ? divergence_of_sums(sums.first, sums.second) : sums.first;
+    }
+
+    // Sums over large or small p may leave the range of float64, or end among its subnormal numbers, before the rows'
+    // other terms or the base bring them back. They are linear in p: such a row is summed again from p near 1.
+    bool may_leave_range(double value) const {
+        if (sizeof(T) < sizeof(double) || call_.measure == Measure::entropy_from_logits)
+            return false;
+        const bool keeps_sign = call_.measure == Measure::kl_divergence;
+        return !std::isfinite(value) || (std::fabs(value) < 0x1p-900 && (keeps_sign || std::fabs(unit_) < 0.5));
+    }
+
+    void take_into_range(const RowPlace& place, Row& row, Scratch& scratch) const {
+        const std::size_t classes = class_positions_.count();
+        double largest = 0.0;
+        for_pieces(classes, [&](std::size_t first, std::size_t n) {
+            const T top = table_.of<T>().largest(p_.read(place, first, n, scratch.p), n);
+            largest = std::max(largest, static_cast<double>(top));
+        });
+        if (!(largest > 0x1p900 || (largest > 0.0 && largest < 0x1p-500)) || std::isinf(largest))
+            return;
+        const int power = std::min(1000, -Scaled(largest).exponent());
+        StridedSum first_sum, second_sum;
+        std::size_t index = 0;
+        for_pieces(classes, [&](std::size_t first, std::size_t n) {
+            const SumPair sums = sums_in_range(place, first, n, power, scratch);
+            first_sum.add(index, sums.first);
+            second_sum.add(index++, sums.second);
+        });
+        row.value = value_of({first_sum.total(), second_sum.total()});
+        row.scale = std::ldexp(1.0, -power);
+    }
+
+    static constexpr std::size_t piece = 256;
+    template <class Fn>
+    static void for_pieces(std::size_t classes, Fn&& fn) {
+        for (std::size_t first = 0; first < classes; first += piece)
+            fn(first, std::min(piece, classes - first));
+    }
+
+    /// What `reduce` gives for 2^power p; of a divergence for 2^power q, too, and where that leaves the range, the term
+    /// is p (log p - log q).
+    SumPair sums_in_range(const RowPlace& place, std::size_t first, std::size_t n, int power, Scratch& scratch) const {
+        const Kernels<double>& k = table_.float64;
+        double p[piece], q[piece];
+        const T* given_p = p_.read(place, first, n, scratch.p);
+        std::copy(given_p, given_p + n, q);
+        if (call_.measure != Measure::entropy) {
+            const T* given_q = q_.read(place, first, n, scratch.q);
+            std::copy(given_q, given_q + n, q);
+        }
+        for (std::size_t j = 0; j < n; ++j)
+            p[j] = std::ldexp(static_cast<double>(given_p[j]), power);
+        if (call_.measure != Measure::kl_divergence)
+            return {k.cross_entropy_of(p, q, n), 0.0};
+        double far = 0.0;
+        for (std::size_t j = 0; j < n; ++j) {
+            const double scaled = std::ldexp(q[j], power);
+            if (p[j] > 0.0 && q[j] > 0.0 && std::isfinite(q[j]) && !std::isnormal(scaled)) {
+                far += p[j] * log_of(Scaled(static_cast<double>(given_p[j])) / Scaled(q[j]));
+                p[j] = q[j] = 0.0;
+            } else {
+                q[j] = scaled;
+            }
+        }
+        const SumPair sums = k.divergence(p, q, n);
+        return {sums.first, sums.second + far};
     }
 
     void reduce_logits(const Columns<const T>& x, const TileShape& shape, const Tile& tile, Row* rows) const {
@@ -194,37 +265,58 @@ private:
         }
         k.column_exponential_gaps(x.data, x.stride, shape, largest, minus_reference, others, gaps);
         double log1p_others[most_lanes] = {};
-        table_.float64.log1p(others, tile.count, log1p_others);
         for (std::size_t r = 0; r < tile.count; ++r)
-            rows[r].value = entropy_of_sums(top[r], others[r], log1p_others[r], gaps[r]);
+            log1p_others[r] = others[r] / raised;
+        table_.float64.log1p(log1p_others, tile.count, log1p_others);
+        for (std::size_t r = 0; r < tile.count; ++r)
+            set_entropy(top[r], others[r], log1p_others[r], gaps[r], rows[r]);
     }
 
-    static double entropy_of_sums(double top, double others, double log1p_others, double gaps) {
-        return std::isinf(top) ? quiet_nan : log1p_others + gaps / (1.0 + others);
-    }
+    /// What Kernels::exponential_gaps multiplies its sums with.
+    static constexpr double raised = 0x1p64;
 
     /// With the largest logit m taken out, S = sum exp(x_j - m) and G = sum (m - x_j) exp(x_j - m) of the others:
     ///     sum_j p_j (L - x_j) = log(1 + S) + G / (1 + S),
-    /// a sum of terms that are never negative, as small as a confident row's entropy is.
-    double entropy_of_blocks(const Block* blocks, std::size_t count) const {
+    /// a sum of terms that are never negative, as small as a confident row's entropy is. Of an S among the last normal
+    /// numbers it is S + G, whose digits only the raised sums have.
+    static void set_entropy(double top, double others, double log1p_others, double gaps, Row& row) {
+        if (std::isinf(top)) {
+            row.value = quiet_nan;
+        } else if (others < 0x1p-900 * raised) {
+            row.value = others + gaps;
+            row.scale = 1.0 / raised;
+        } else {
+            row.value = log1p_others + (gaps / raised) / (1.0 + others / raised);
+        }
+    }
+
+    /// exp(-gap (1 + lost / gap)) times x, also where the exponential alone is no normal number.
+    static double fallen(double gap, double lost, double x) {
+        if (gap < 600.0)
+            return exp_of(-gap) * (1.0 - lost) * x;
+        const double root = gap < 1600.0 ? exp_of(-0.5 * gap) : 0.0;
+        return root == 0.0 ? (x == x ? 0.0 : x) : root * (root * ((1.0 - lost) * x));
+    }
+
+    void set_entropy_of_blocks(const Block* blocks, std::size_t count, Row& row) const {
         std::size_t out = 0;
         for (std::size_t b = 1; b < count; ++b)
             out = blocks[b].top > blocks[out].top ? b : out;
         if (count == 0)
-            return 0.0;
+            return;
         const double top = blocks[out].top;
         StridedSum others, gaps;
         for (std::size_t b = 0; b < count; ++b) {
             const bool masked = blocks[b].top == -std::numeric_limits<double>::infinity();
             const double gap = masked ? 0.0 : top - blocks[b].top;
             const double lost = (top - gap) - blocks[b].top;  // by the subtraction: the gap is larger by this
-            const double factor = masked ? 1.0 : exp_of(-gap) * (1.0 - lost);
-            const double mass = blocks[b].sums.first + (b == out || masked ? 0.0 : 1.0);
-            const double inside = blocks[b].sums.second;
-            others.add(b, factor == 0.0 ? 0.0 : factor * mass);
-            gaps.add(b, factor == 0.0 ? 0.0 : factor * (inside + (gap == 0.0 ? 0.0 : gap * mass)));
+            const double mass = blocks[b].sums.first + (b == out || masked ? 0.0 : raised);
+            const double inside = blocks[b].sums.second + (gap == 0.0 ? 0.0 : gap * mass);
+            others.add(b, masked ? mass : fallen(gap, lost, mass));
+            gaps.add(b, masked ? inside : fallen(gap, lost, inside));
         }
-        return entropy_of_sums(top, others.total(), log1p_of(others.total()), gaps.total());
+        const double total = others.total();
+        set_entropy(top, total, log1p_of(total / raised), gaps.total(), row);
     }
 
     const MeasureCall& call_;

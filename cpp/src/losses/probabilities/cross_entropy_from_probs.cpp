@@ -1,14 +1,17 @@
 // Cross-entropy of rows of probabilities, against class indices or class probabilities.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <optional>
 #include <vector>
 
 #include "arguments/clipping.hpp"
 #include "arguments/dtype_switch.hpp"
+#include "layout/scaled_number.hpp"
 #include "logitloss/probabilities.hpp"
 #include "losses/cross_entropy/cross_entropy_arrays.hpp"
 #include "losses/cross_entropy/cross_entropy_call.hpp"
+#include "runtime/elementary.hpp"
 #include "runtime/entry.hpp"
 #include "traversal/row_traversal.hpp"
 
@@ -19,10 +22,24 @@ namespace {
 /// a b, but 0 where either is 0, whatever the other is.
 double product(double a, double b) { return a == 0.0 || b == 0.0 ? 0.0 : a * b; }
 
+/// Whether products and quotients of a few such numbers stay among the normal numbers of float64.
+bool is_moderate(double x) {
+    const double size = std::fabs(x);
+    return size == 0.0 || (size > 0x1p-150 && size < 0x1p150);
+}
+
 enum class Stage { checking, computing };
 
 /// The rows of a call. A row against a class index, without smoothing, needs the target's probability and, with eps, the
 /// sum of the others; every other row is a sum over coefficients a_j.
+///
+/// Note [probabilities out of range]: subnormal probabilities have reciprocals beyond float64, rows may sum to less than a
+/// normal number or to more than the largest one, and class weights, sample weights and upstream gradients may take
+/// products out of range and back. What can tell is looked at once a row: its total, its loss and its factors; and the
+/// gradient kernel says whether all that it wrote is finite. Rows that are not moderate are `careful`, their sums,
+/// coefficients and gradients Scaled numbers; so are the elements of a block that came out infinite or NaN. Beside
+/// float32 probabilities a block of coefficients that float32 does not hold takes its sums and its gradient in float64:
+/// Note [coefficients in float64].
 template <class T>
 class ProbabilityRows : public RowProblem {
 public:
@@ -49,6 +66,10 @@ public:
         double first = 0.0;  ///< of the last sweep, its sums
         double second = 0.0;
         double total = 1.0;  ///< Clipping::total
+        double upstream = 1.0;
+        double probability = 0.0;  ///< of a class index
+        bool careful = false;      ///< whether its gradient is that of the Scaled numbers
+        Scaled scaled_total, scaled_linear, scaled_own;
         // What the gradient sweep takes: out_j = factor (linear - a_j / p_j); of a class index `own` at the label.
         double factor = 0.0;
         double linear = 0.0;
@@ -63,12 +84,20 @@ public:
           clipping_(clipping_of(call.options.eps, call.input.view.dtype)),
           smoothing_(call.options.label_smoothing),
           dense_(!call.indices || smoothing_ > 0.0),
-          grad_factor_(product(call.normalization.gradient_factor, arrays_.upstream_of_sum)) {}
+          grad_factor_(product(call.normalization.gradient_factor, arrays_.upstream_of_sum)),
+          moderate_(is_moderate(call.normalization.gradient_factor) && is_moderate(arrays_.upstream_of_sum)) {
+        double weights[pieces];
+        for (std::size_t j = 0; dense_ && writes() && arrays_.class_weighted() && j < call.classes; j += pieces) {
+            const std::size_t n = std::min(pieces, call.classes - j);
+            arrays_.class_weights(j, n, weights);
+            moderate_ = moderate_ && std::all_of(weights, weights + n, is_moderate);
+        }
+    }
 
     void run() {
         if (!call_.options.eps) {
             stage_ = Stage::checking;
-            if (sweep() != 0.0)
+            if (sweep() >= 0.5)
                 reject();
         }
         stage_ = Stage::computing;
@@ -96,7 +125,7 @@ public:
         double weight[most_lanes];
         arrays_.counted.read(tile, read, label, weight);
         for (std::size_t r = 0; r < tile.count; ++r) {
-            rows[r].read = read[r];
+            rows[r].read = read[r] && (dense_ || arrays_.class_weight(label[r]) != 0.0);
             rows[r].label = label[r];
             rows[r].sample_weight = weight[r];
         }
@@ -110,6 +139,8 @@ public:
             return {k.count_outside_unit(p, nullptr, n), 0.0};
         if (call_.options.eps && sweep == 0)
             return {k.wide_sum(p, n, dense_ ? no_index : within(row.label, first, n)), 0.0};
+        if (is_far(place, first, n))
+            return exact_terms(place, row, first, n, scratch);
         return k.probability_terms(p, coefficients(place, row, first, n, scratch), n, clipping_of_row(row));
     }
 
@@ -139,6 +170,12 @@ public:
         } else {
             const ColumnsOfTile in(*this, tile, rows, p, scratch);
             k.column_probability_terms(in.columns, shape, clipping_, first, second);
+            for (std::size_t r = 0; arrays_.may_be_far() && r < tile.count; ++r)
+                if (rows[r].read && is_far(tile.place(r), 0, call_.classes)) {
+                    const SumPair sums = exact_terms(tile.place(r), rows[r], 0, call_.classes, scratch);
+                    first[r] = sums.first;
+                    second[r] = sums.second;
+                }
         }
         for (std::size_t r = 0; r < tile.count; ++r)
             keep(sweep, {first[r], second[r]}, rows[r]);
@@ -146,8 +183,10 @@ public:
 
     void end(const Tile& tile, Row* rows, double* losses, Scratch& scratch) const {
         if (stage_ == Stage::checking) {
-            for (std::size_t r = 0; r < tile.count; ++r)
-                losses[r] = rows[r].read ? rows[r].first : 0.0;
+            for (std::size_t r = 0; r < tile.count; ++r) {
+                const bool counts = rows[r].read && rows[r].first >= 0.5 && !is_removed(tile.place(r), rows[r]);
+                losses[r] = counts ? rows[r].first : 0.0;
+            }
             return;
         }
         double upstream[most_lanes];
@@ -156,19 +195,12 @@ public:
         if (!dense_)
             label_losses(tile, rows, losses, scratch);
         for (std::size_t r = 0; r < tile.count; ++r) {
-            Row& row = rows[r];
-            if (!row.read) {
-                losses[r] = 0.0;
-                continue;
-            }
-            if (dense_) {
-                losses[r] = row.first;
-                row.linear = call_.options.eps ? row.second / row.total : 0.0;
-            }
-            losses[r] *= row.sample_weight;
-            row.factor = product(grad_factor_, row.sample_weight);
             if (arrays_.upstream.given())
-                row.factor = product(row.factor, upstream[r]);
+                rows[r].upstream = upstream[r];
+            if (rows[r].read)
+                end_row(tile.place(r), rows[r], losses[r], scratch);
+            else
+                losses[r] = 0.0;
         }
         if (arrays_.loss.given())
             arrays_.loss.set(tile, losses);
@@ -176,18 +208,15 @@ public:
 
     void write(const RowPlace& place, const Row& row, std::size_t first, std::size_t n, Scratch& scratch) const {
         T* out = arrays_.grad.place(place, first, scratch.out);
-        if (row.factor == 0.0) {
-            std::fill(out, out + n, T(0));
-        } else if (!dense_) {
-            std::fill(out, out + n, as_stored(product(row.factor, row.linear)));
+        if (!dense_) {
+            std::fill(out, out + n, label_gradient(row, row.linear, row.scaled_linear));
             const std::size_t label = within(row.label, first, n);
             if (label != no_index)
-                out[label] = as_stored(product(row.factor, row.own));
+                out[label] = label_gradient(row, row.own, row.scaled_own);
+        } else if (!row.careful && row.factor == 0.0) {
+            std::fill(out, out + n, T(0));
         } else {
-            const T* p = arrays_.input.read(place, first, n, scratch.probs);
-            kernels_.of<T>().probability_gradient(p, coefficients(place, row, first, n, scratch), n,
-                                                  clipping_of_row(row), row.linear, row.factor, out);
-            kernels_.of<T>().canonical_nan(out, n);
+            write_dense(place, row, first, n, scratch, out);
         }
         arrays_.grad.store(place, first, n, out);
     }
@@ -199,15 +228,23 @@ public:
             return write_labels(tile, rows, scratch);
         const Columns<const T> p = arrays_.input.columns(k, tile, shape.classes, scratch.prob_columns);
         const ColumnsOfTile in(*this, tile, rows, p, scratch);
-        double linear[most_lanes] = {}, factor[most_lanes] = {};
+        double linear[most_lanes] = {}, raise[most_lanes] = {}, factor[most_lanes] = {};
         for (std::size_t r = 0; r < tile.count; ++r) {
-            linear[r] = rows[r].linear;
-            factor[r] = rows[r].factor;
+            const ProbabilitySlope slope = rows[r].careful ? ProbabilitySlope{} : slope_of(rows[r]);
+            linear[r] = slope.linear;
+            raise[r] = slope.raise;
+            factor[r] = slope.factor;
         }
         T* out = scratch.out_columns.columns.data();
         const auto stride = static_cast<std::ptrdiff_t>(tile.lanes);
-        k.column_probability_gradient(in.columns, shape, clipping_, linear, factor, stride, out);
-        k.canonical_nan(out, shape.lanes * shape.classes);
+        const bool finite =
+            k.column_probability_gradient(in.columns, shape, clipping_, linear, raise, factor, stride, out);
+        for (std::size_t r = 0; r < tile.count; ++r)
+            if (rows[r].careful || (factor[r] != 0.0 && ((!finite && sizeof(T) == sizeof(double)) ||
+                                                         is_far(tile.place(r), 0, call_.classes))))
+                write_exact_column(tile, r, rows[r], scratch, out + r);
+        if (!finite)
+            k.canonical_nan(out, shape.lanes * shape.classes);
         store_columns(tile, scratch);
     }
 
@@ -233,6 +270,242 @@ private:
 
     static T as_stored(double x) { return x == x ? static_cast<T>(x) : std::numeric_limits<T>::quiet_NaN(); }
 
+    // ------------------------------------------------------------------------------------------------ a row's numbers
+
+    /// Loss and factors of a row, whose loss has no sample weight yet.
+    void end_row(const RowPlace& place, Row& row, double& loss, Scratch& scratch) const {
+        if (dense_) {
+            loss = row.first;
+            const bool nothing = row.first == 0.0 && row.second == 0.0;  // whatever the total is
+            row.linear = call_.options.eps && !nothing ? row.second / row.total : 0.0;
+        }
+        const bool total_is_moderate = is_moderate(row.total) || row.total != row.total;
+        row.factor = product(grad_factor_, row.sample_weight);
+        if (arrays_.upstream.given())
+            row.factor = product(row.factor, row.upstream);
+        const bool removed =
+            row.upstream == 0.0 || call_.normalization.gradient_factor == 0.0 || arrays_.upstream_of_sum == 0.0;
+        row.careful = writes() && !removed &&
+                      !(moderate_ && total_is_moderate && is_moderate(row.sample_weight) && is_moderate(row.upstream) &&
+                        std::isfinite(row.second) && is_moderate(row.probability) &&
+                        (dense_ || is_moderate(arrays_.class_weight(row.label))));
+        const bool careful_loss = !total_is_moderate || leaves_range(place, row, loss);
+        if (!row.careful && !careful_loss) {
+            loss *= row.sample_weight;
+            return;
+        }
+        const Scaled exact = dense_ ? careful_sums(place, row, scratch) : careful_label(place, row, scratch);
+        loss = careful_loss ? (exact * Scaled(row.sample_weight)).value() : loss * row.sample_weight;
+    }
+
+    /// Whether a sample weight may bring back a loss that is too small or too large without it.
+    bool leaves_range(const RowPlace& place, const Row& row, double loss) const {
+        if (dense_ && sizeof(T) < sizeof(double) && !arrays_.may_be_far())
+            return false;
+        const double weight = std::fabs(row.sample_weight);
+        if (!std::isfinite(loss))
+            return weight < 1.0;
+        return std::fabs(loss) < 0x1p-900 && weight > 1.0 && (!dense_ || all_are_small(place, row));
+    }
+    /// Whether no coefficient is of a size that would have shown in the loss.
+    bool all_are_small(const RowPlace& place, const Row& row) const {
+        return no_coefficient(place, row, [](double a) { return std::fabs(a) > 0x1p-500; });
+    }
+    /// Whether every coefficient of a row is 0, which then counts as one that is not read.
+    bool is_removed(const RowPlace& place, const Row& row) const {
+        return dense_ && no_coefficient(place, row, [](double a) { return a != 0.0; });
+    }
+    template <class Test>
+    bool no_coefficient(RowPlace place, const Row& row, const Test& test) const {
+        double t[pieces];
+        place.target = row.label;
+        for (std::size_t first = 0; first < call_.classes; first += pieces) {
+            const std::size_t n = std::min(pieces, call_.classes - first);
+            arrays_.exact_targets(place, first, n, t);
+            for (std::size_t j = 0; j < n; ++j)
+                if (test(product(t[j], arrays_.class_weight(first + j))))
+                    return false;
+        }
+        return true;
+    }
+
+    Scaled scaled_factor(const Row& row) const {
+        return Scaled(call_.normalization.gradient_factor) * Scaled(arrays_.upstream_of_sum) *
+               Scaled(row.sample_weight) * Scaled(row.upstream);
+    }
+    /// What the gradient kernels take.
+    static ProbabilitySlope slope_of(const Row& row) {
+        const double size = std::fabs(row.factor);
+        const double raise = size > 1.0 ? std::ldexp(1.0, std::ilogb(size)) : 1.0;
+        return {row.linear * raise, raise, row.factor / raise};
+    }
+    static T label_gradient(const Row& row, double slope, const Scaled& scaled_slope) {
+        return as_stored(row.careful ? scaled_slope.value() : product(row.factor, slope));
+    }
+
+    // ---------------------------------------------------------------------------- Note [probabilities out of range]
+
+    static constexpr std::size_t pieces = CrossEntropyArrays<T>::piece;
+
+    /// Calls fn(probability, coefficient) for n classes from `first` on.
+    template <class Fn>
+    void for_scaled(RowPlace place, const Row& row, std::size_t first, std::size_t n, Scratch& scratch,
+                    const Fn& fn) const {
+        double t[pieces];
+        place.target = row.label;
+        for (std::size_t done = 0; done < n; done += pieces) {
+            const std::size_t count = std::min(pieces, n - done);
+            const T* p = arrays_.input.read(place, first + done, count, scratch.probs);
+            arrays_.exact_targets(place, first + done, count, t);
+            for (std::size_t j = 0; j < count; ++j)
+                fn(static_cast<double>(p[j]) + 0.0, Scaled(t[j]) * Scaled(arrays_.class_weight(first + done + j)));
+        }
+    }
+
+    /// The sum of a row's probabilities but that of `label`.
+    Scaled sum_without(const RowPlace& place, std::size_t label, Scratch& scratch) const {
+        ScaledSum sum;
+        for (std::size_t first = 0; first < call_.classes; first += pieces) {
+            const std::size_t n = std::min(pieces, call_.classes - first);
+            const T* p = arrays_.input.read(place, first, n, scratch.probs);
+            for (std::size_t j = 0; j < n; ++j)
+                if (first + j != label)
+                    sum.add(Scaled(static_cast<double>(p[j])));
+        }
+        return sum.total();
+    }
+
+    /// -1 where a share of the total is clipped from below, 1 from above.
+    int clipped(const Scaled& share) const {
+        const double q = share.value();
+        return !clipping_.clips ? 0 : q < clipping_.lower ? -1 : q > clipping_.upper ? 1 : 0;
+    }
+
+    /// Sets the gradient's Scaled numbers of a row that is a sum over coefficients; returns its loss.
+    Scaled careful_sums(const RowPlace& place, Row& row, Scratch& scratch) const {
+        row.scaled_total = Scaled(1.0);
+        if (clipping_.clips)
+            row.scaled_total = is_moderate(row.total) ? Scaled(row.total) : sum_without(place, no_index, scratch);
+        ScaledSum loss, kept;
+        for_scaled(place, row, 0, call_.classes, scratch, [&](double p, const Scaled& a) {
+            if (a.is_zero())
+                return;
+            const Scaled share = Scaled(p) / row.scaled_total;
+            const int side = clipped(share);
+            loss.add(a * Scaled(0.0 - (side == 0  ? log_of(share)
+                                       : side < 0 ? log_of(clipping_.lower)
+                                                  : log_of(clipping_.upper))));
+            if (side == 0)
+                kept.add(a);
+        });
+        row.scaled_linear = clipping_.clips ? kept.total() / row.scaled_total : Scaled();
+        return loss.total();
+    }
+
+    /// The same of a class index: as label_losses.
+    Scaled careful_label(const RowPlace& place, Row& row, Scratch& scratch) const {
+        const Scaled p(row.probability), w(arrays_.class_weight(row.label)), factor = scaled_factor(row);
+        row.scaled_linear = row.scaled_own = Scaled();
+        if (!clipping_.clips) {
+            row.scaled_own = -(w / p) * factor;
+            return w * Scaled(0.0 - log_of(p));
+        }
+        const Scaled others = is_moderate(row.total) ? Scaled(row.first) : sum_without(place, row.label, scratch);
+        const Scaled total = others + p;
+        const Scaled share = p / total;
+        const int side = clipped(share);
+        if (side != 0)
+            return w * Scaled(0.0 - log_of(side < 0 ? clipping_.lower : clipping_.upper));
+        row.scaled_linear = (w / total) * factor;
+        row.scaled_own = -row.scaled_linear * (others / p);
+        return w * Scaled(share.value() > 0.5 ? log1p_of((others / p).value()) : 0.0 - log_of(share));
+    }
+
+    bool is_far(const RowPlace& place, std::size_t first, std::size_t n) const {
+        return arrays_.may_be_far() && arrays_.is_far(place, first, n);
+    }
+
+    /// Probabilities and coefficients of at most `pieces` classes as the float64 kernels take them.
+    struct ExactBlock {
+        double p[pieces], a[pieces];
+
+        ExactBlock(const ProbabilityRows& problem, RowPlace place, const Row& row, std::size_t first, std::size_t n,
+                   Scratch& scratch) {
+            const T* given = problem.arrays_.input.read(place, first, n, scratch.probs);
+            std::copy(given, given + n, p);
+            place.target = row.label;
+            problem.arrays_.exact_coefficients(place, first, n, a);
+        }
+    };
+
+    SumPair exact_terms(const RowPlace& place, const Row& row, std::size_t first, std::size_t n,
+                        Scratch& scratch) const {
+        StridedSum losses, kept;
+        for (std::size_t done = 0; done < n; done += pieces) {
+            const std::size_t count = std::min(pieces, n - done);
+            const ExactBlock in(*this, place, row, first + done, count, scratch);
+            const SumPair sums = kernels_.float64.probability_terms(in.p, in.a, count, clipping_of_row(row));
+            losses.add(done / pieces, sums.first);
+            kept.add(done / pieces, sums.second);
+        }
+        return {losses.total(), kept.total()};
+    }
+
+    /// Gradients of n classes from float64 coefficients; and from Scaled numbers in a careful row, and where they came
+    /// out infinite or NaN.
+    void write_exactly(const RowPlace& place, const Row& row, std::size_t first, std::size_t n, Scratch& scratch,
+                       T* out) const {
+        const Scaled total = row.careful ? row.scaled_total : Scaled(row.total);
+        const Scaled linear = row.careful ? row.scaled_linear : Scaled(row.linear);
+        const Scaled factor = scaled_factor(row);
+        for (std::size_t done = 0; done < n; done += pieces) {
+            const std::size_t count = std::min(pieces, n - done);
+            double values[pieces];
+            const ExactBlock in(*this, place, row, first + done, count, scratch);
+            const bool finite = !row.careful && kernels_.float64.probability_gradient(
+                                                    in.p, in.a, count, clipping_of_row(row), slope_of(row), values);
+            std::size_t j = 0;
+            if (!finite)
+                for_scaled(place, row, first + done, count, scratch, [&](double p, const Scaled& a) {
+                    if (row.careful || !std::isfinite(values[j])) {
+                        const bool kept = !a.is_zero() && clipped(Scaled(p) / total) == 0;
+                        values[j] = ((linear - (kept ? a / Scaled(p) : Scaled())) * factor).value();
+                    }
+                    ++j;
+                });
+            for (j = 0; j < count; ++j)
+                out[done + j] = as_stored(values[j]);
+        }
+    }
+    void write_exact_column(const Tile& tile, std::size_t r, const Row& row, Scratch& scratch, T* out) const {
+        T values[pieces];
+        for (std::size_t first = 0; first < call_.classes; first += pieces) {
+            const std::size_t n = std::min(pieces, call_.classes - first);
+            write_exactly(tile.place(r), row, first, n, scratch, values);
+            for (std::size_t j = 0; j < n; ++j)
+                out[(first + j) * tile.lanes] = values[j];
+        }
+    }
+
+    /// Gradients of n classes of a row over coefficients. `out` may be where its probabilities lie.
+    void write_dense(const RowPlace& place, const Row& row, std::size_t first, std::size_t n, Scratch& scratch,
+                     T* out) const {
+        if (row.careful || is_far(place, first, n))
+            return write_exactly(place, row, first, n, scratch, out);
+        const Kernels<T>& k = kernels_.of<T>();
+        const T* p = arrays_.input.read(place, first, n, scratch.probs);
+        constexpr bool mends = sizeof(T) == sizeof(double);
+        T* values = mends && p == out ? scratch.out.data() : out;
+        const bool finite = k.probability_gradient(p, coefficients(place, row, first, n, scratch), n,
+                                                   clipping_of_row(row), slope_of(row), values);
+        if (!finite && mends)
+            write_exactly(place, row, first, n, scratch, values);
+        else if (!finite)
+            k.canonical_nan(values, n);
+        if (values != out)
+            std::copy(values, values + n, out);
+    }
+
     Clipping clipping_of_row(const Row& row) const {
         Clipping clipping = clipping_;
         clipping.total = row.total;
@@ -256,12 +529,12 @@ private:
         T* out = scratch.out_columns.columns.data();
         T others[most_lanes] = {};
         for (std::size_t r = 0; r < tile.count; ++r)
-            others[r] = rows[r].factor == 0.0 ? T(0) : as_stored(product(rows[r].factor, rows[r].linear));
+            others[r] = label_gradient(rows[r], rows[r].linear, rows[r].scaled_linear);
         for (std::size_t j = 0; j < call_.classes; ++j)
             std::copy(others, others + tile.lanes, out + j * tile.lanes);
         for (std::size_t r = 0; r < tile.count; ++r)
-            if (rows[r].factor != 0.0)
-                out[rows[r].label * tile.lanes + r] = as_stored(product(rows[r].factor, rows[r].own));
+            if (rows[r].read)
+                out[rows[r].label * tile.lanes + r] = label_gradient(rows[r], rows[r].own, rows[r].scaled_own);
         store_columns(tile, scratch);
     }
 
@@ -289,12 +562,13 @@ private:
             const T stored = *arrays_.input.read(tile.place(r), row.label, 1, scratch.probs);
             const double p = static_cast<double>(stored) + 0.0;  // not -0.0
             const double w = arrays_.class_weight(row.label);
+            row.probability = p;
             if (!call_.options.eps) {
-                row.own = w == 0.0 ? 0.0 : -w / p;
+                row.own = -w / p;
                 log[r] = p;
                 continue;
             }
-            const double total = row.first + p;
+            const double total = row.total = row.first + p;
             const double q = p / total;
             if (q < clipping_.lower || q > clipping_.upper) {
                 log[r] = q < clipping_.lower ? clipping_.lower : clipping_.upper;
@@ -346,8 +620,8 @@ private:
         return {a, stride};
     }
 
-    /// Names the first probability of a row that is read which is none.
-    [[noreturn]] void reject() const {
+    /// Names the first probability which is none in a row that is read, if there is one.
+    void reject() const {
         const auto along = [&](const Shape& strides) {
             Shape all = strides;
             all.insert(static_cast<std::size_t>(call_.axis), 0);
@@ -357,16 +631,36 @@ private:
         const Shape none(call_.rows.size());
         const Line labels{call_.target.view.dtype, call_.target.view.byteswapped, 0};
         const Line weights{weight.view.dtype, weight.view.byteswapped, 0};
+        bool no_class_weight = arrays_.class_weighted();
+        for (std::size_t j = 0; j < call_.classes; ++j)
+            no_class_weight = no_class_weight && arrays_.class_weight(j) == 0.0;
         reject_first_outside_unit(
             call_.input,
-            {along(call_.indices ? call_.target.strides : none),
+            {along(call_.indices ? call_.target.strides : without_axis(call_.target.strides, call_.axis)),
              along(weight.given() ? broadcast_strides(weight, call_.rows) : none)},
             [&](const Positions::Cursor& cursor) {
                 if (weight.given() && read_number(weights, weight.bytes() + cursor.offset(2)) == 0.0)
                     return true;
-                return call_.indices && call_.options.ignore_index &&
-                       read_integer(labels, call_.target.bytes() + cursor.offset(1)) == *call_.options.ignore_index;
+                const char* of_row = call_.target.bytes() + cursor.offset(1);
+                if (!call_.indices)
+                    return has_no_target(of_row);
+                const std::int64_t label = read_integer(labels, of_row);
+                return (call_.options.ignore_index && label == *call_.options.ignore_index) ||
+                       (!dense_ && arrays_.class_weight(static_cast<std::size_t>(label)) == 0.0) ||
+                       (dense_ && no_class_weight);
             });
+    }
+    /// is_removed of the row whose class probabilities begin there.
+    bool has_no_target(const char* row) const {
+        const std::ptrdiff_t stride = call_.target.strides[static_cast<std::size_t>(call_.axis)];
+        const Line line{call_.target.view.dtype, call_.target.view.byteswapped, 0};
+        const double spread = smoothing_ / static_cast<double>(call_.classes);
+        for (std::size_t j = 0; j < call_.classes; ++j) {
+            const double t = read_number(line, row + static_cast<std::ptrdiff_t>(j) * stride);
+            if (product((1.0 - smoothing_) * t + spread, arrays_.class_weight(j)) != 0.0)
+                return false;
+        }
+        return true;
     }
 
     const ProbabilityCall& call_;
@@ -376,6 +670,7 @@ private:
     double smoothing_;
     bool dense_;
     double grad_factor_;
+    bool moderate_;  ///< the factors of the whole call, and the class weights of sums over coefficients
     Stage stage_ = Stage::computing;
 };
 
