@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -96,6 +97,28 @@ std::string label_text(const Line& line, const char* data) {
     throw value_error(std::string(target.name) + ": labels changed while they were checked");
 }
 
+/// Note [means of tiny and huge weights]: `total` is what sum_weights(sample scale, class scale) gives without scales,
+/// and stays if it is safe. for_weights(chunk, add) is as in check_labels.
+template <class ForWeights, class SumWeights>
+WeightSum with_scales(double total, std::size_t positions, const ForWeights& for_weights,
+                      const SumWeights& sum_weights) {
+    if (is_safe_divisor(total))
+        return {total};
+    double sample = 0.0, of_class = 0.0;
+    bool finite = true;
+    for (std::size_t chunk = 0; chunk * chunk_positions < positions; ++chunk)
+        for_weights(chunk, [&](std::size_t, double a, double b) {
+            finite = finite && std::isfinite(a) && std::isfinite(b);
+            sample = std::max(sample, std::fabs(a));
+            of_class = std::max(of_class, std::fabs(b));
+        });
+    if (!finite || sample == 0.0 || of_class == 0.0)
+        return {total};
+    WeightSum scaled{0.0, scale_to_1(sample), scale_to_1(of_class)};
+    scaled.sum = sum_weights(scaled.sample_scale, scaled.class_scale);
+    return scaled;
+}
+
 }  // namespace
 
 bool holds_class_indices(const Argument& target, const Shape& all, const Shape& rows) {
@@ -113,8 +136,8 @@ bool holds_class_indices(const Argument& target, const Shape& all, const Shape& 
     return false;
 }
 
-double check_labels(const Argument& target, std::size_t classes, std::optional<std::int64_t> ignore_index,
-                    const Argument& class_weight, const Argument& sample_weight, int num_threads) {
+WeightSum check_labels(const Argument& target, std::size_t classes, std::optional<std::int64_t> ignore_index,
+                       const Argument& class_weight, const Argument& sample_weight, int num_threads) {
     Positions positions(target.shape);
     positions.add(target.strides);
     if (sample_weight.given())
@@ -128,10 +151,12 @@ double check_labels(const Argument& target, std::size_t classes, std::optional<s
     const NumberKernels& numbers = kernels().numbers;
     const bool ignores = label_ignored(target, ignore_index).has_value();
     const std::int64_t ignored = ignore_index.value_or(-1);
+    const bool weighted = sample_weight.given() || class_weight.given();
     std::atomic<bool> bad{false};
 
-    const double total = sum_chunks(positions.count(), num_threads, [&](std::size_t chunk) {
-        StridedSum weighted;
+    // Calls add(index, sample weight, class weight) for the positions of a chunk that count, if there are weights, and
+    // returns how many count.
+    const auto for_weights = [&](std::size_t chunk, const auto& add) {
         double counted = 0.0;
         for_runs(positions, chunk, [&](const Positions::Cursor& cursor, std::size_t n, std::size_t done) {
             std::int64_t buffer[run_positions];
@@ -141,7 +166,7 @@ double check_labels(const Argument& target, std::size_t classes, std::optional<s
             counted += counts.second;
             if (counts.first != 0.0)
                 bad.store(true, std::memory_order_relaxed);
-            if (counts.first != 0.0 || (!sample_weight.given() && !class_weight.given()))
+            if (counts.first != 0.0 || !weighted)
                 return;
             double weight[run_positions];
             if (sample_weight.given())
@@ -153,35 +178,52 @@ double check_labels(const Argument& target, std::size_t classes, std::optional<s
                 if (ignores && number == ignored)
                     continue;
                 // It was checked, but another thread of the caller's may be writing it.
-                if (class_weight.given() && static_cast<std::uint64_t>(number) < classes)
-                    weight[i] *= read_number(per_class, class_weight.bytes() + number * class_stride);
-                weighted.add(done + i, weight[i]);
+                const bool has_class = class_weight.given() && static_cast<std::uint64_t>(number) < classes;
+                add(done + i, weight[i],
+                    has_class ? read_number(per_class, class_weight.bytes() + number * class_stride) : 1.0);
             }
         });
-        return sample_weight.given() || class_weight.given() ? weighted.total() : counted;
-    });
+        return counted;
+    };
+    const auto sum_weights = [&](double sample_scale, double class_scale) {
+        return sum_chunks(positions.count(), num_threads, [&](std::size_t chunk) {
+            StridedSum sum;
+            const double counted = for_weights(chunk, [&](std::size_t index, double sample, double of_class) {
+                sum.add(index, (sample * sample_scale) * (of_class * class_scale));
+            });
+            return weighted ? sum.total() : counted;
+        });
+    };
+    const double total = sum_weights(1.0, 1.0);
     if (bad)
         reject_first_bad_label(target, labels, classes, ignore_index);
-    return total;
+    return weighted ? with_scales(total, positions.count(), for_weights, sum_weights) : WeightSum{total};
 }
 
-double sum_sample_weights(const Argument& sample_weight, const Shape& shape, int num_threads) {
+WeightSum sum_sample_weights(const Argument& sample_weight, const Shape& shape, int num_threads) {
     Positions positions(shape);
     if (!sample_weight.given())
-        return static_cast<double>(positions.count());
+        return {static_cast<double>(positions.count())};
     positions.add(broadcast_strides(sample_weight, shape));
     positions.simplify(true);
     const Line line{sample_weight.view.dtype, sample_weight.view.byteswapped, positions.inner_stride(0)};
-    return sum_chunks(positions.count(), num_threads, [&](std::size_t chunk) {
-        StridedSum sum;
+    const auto for_weights = [&](std::size_t chunk, const auto& add) {
         for_runs(positions, chunk, [&](const Positions::Cursor& cursor, std::size_t n, std::size_t done) {
             double weight[run_positions];
             gather(line, sample_weight.bytes() + cursor.offset(0), n, weight);
             for (std::size_t i = 0; i < n; ++i)
-                sum.add(done + i, weight[i]);
+                add(done + i, weight[i], 1.0);
         });
-        return sum.total();
-    });
+    };
+    const auto sum_weights = [&](double sample_scale, double) {
+        return sum_chunks(positions.count(), num_threads, [&](std::size_t chunk) {
+            StridedSum sum;
+            for_weights(chunk,
+                        [&](std::size_t index, double sample, double) { sum.add(index, sample * sample_scale); });
+            return sum.total();
+        });
+    };
+    return with_scales(sum_weights(1.0, 1.0), positions.count(), for_weights, sum_weights);
 }
 
 }  // namespace logitloss::detail

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "arguments/arguments.hpp"
+#include "arguments/reduction.hpp"
 
 namespace logitloss::detail {
 
@@ -15,10 +16,10 @@ bool holds_class_indices(const Argument& target, const Shape& all, const Shape& 
 /// Checks every label and returns the sum over positions that are not ignored of sample_weight * class_weight[label];
 /// weights that are not given are 1. Throws value_error naming the first label outside [0, classes) that is not
 /// `ignore_index`.
-double check_labels(const Argument& target, std::size_t classes, std::optional<std::int64_t> ignore_index,
-                    const Argument& class_weight, const Argument& sample_weight, int num_threads);
+WeightSum check_labels(const Argument& target, std::size_t classes, std::optional<std::int64_t> ignore_index,
+                       const Argument& class_weight, const Argument& sample_weight, int num_threads);
 
 /// Sum of the sample weights over `shape`; their number if none are given.
-double sum_sample_weights(const Argument& sample_weight, const Shape& shape, int num_threads);
+WeightSum sum_sample_weights(const Argument& sample_weight, const Shape& shape, int num_threads);
 
 }  // namespace logitloss::detail

@@ -4,10 +4,26 @@
 template <class T>
 struct BceElement {
     static constexpr bool smooths = false;
+    static constexpr bool by_exponential = true;  // of -|x|, from which the results are small
 
     LOGITLOSS_INLINE ElementResult<T> operator()(Vec<T> x, Vec<T> positive, Vec<T> negative) const {
         const LogisticParts<T> parts(x);
         return {parts.cross_entropy(positive, negative), parts.pull(positive, negative) / (splat(T(1)) + parts.e)};
+    }
+
+    // Note [far elements]
+    LOGITLOSS_INLINE Mask<T> may_be_far(Vec<T> x, const ElementResult<T>&, const Reach<T>& reach) const {
+        return less(splat(reach.distance), abs(x));
+    }
+    LOGITLOSS_INLINE BceElement<double> wide() const { return {}; }
+    LOGITLOSS_INLINE Vec<double> large_size(Vec<double> x, Vec<double>) const { return abs(x); }
+    LOGITLOSS_INLINE Vec<double> small_size(Vec<double> x, Vec<double>) const {
+        const ExpParts<double> parts = exp_parts(splat(0.0) - abs(x), ExpShift<double>(0.0));
+        return parts.mantissa * parts.scale;
+    }
+    LOGITLOSS_INLINE ScaledResult scaled(Vec<double> x, const Scaled& positive, const Scaled& negative) const {
+        const ScaledLogistic parts(x);
+        return {parts.cross_entropy(positive, negative), parts.pull(positive, negative) / parts.one_plus_e()};
     }
 };
 

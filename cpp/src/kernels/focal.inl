@@ -1,12 +1,5 @@
 // Sigmoid focal loss, element by element.
 
-/// A number that two add up to; low is smaller than an ulp of high, or about one.
-template <class T>
-struct Pair {
-    Vec<T> high;
-    Vec<T> low;
-};
-
 /// exp(x.high + x.low), for sums of at most 0.3. Below the least term of exp_parts, and at -inf, 0.
 template <class T>
 LOGITLOSS_INLINE Vec<T> exp_of_pair(Pair<T> x) {
@@ -24,11 +17,14 @@ LOGITLOSS_INLINE Vec<T> exp_of_pair(Pair<T> x) {
 /// m^gamma = exp(gamma (log u - log1p(e))). For a hard target log u is 0 or exactly -|x|: no digit of 1 - p_t is lost
 /// at either end. An exponent of -80 rounded to T would cost 80 half ulps of the power, so the exponent is a pair of
 /// numbers. For a hard target both terms of the gradient have the same sign, and p (1-p) / m is 1/(1+e) or e/(1+e).
+/// gamma multiplies the error of log1p(e), too, and that of e in it: beyond a gamma of 5 float32 takes the steps in
+/// float64, and float64 has a logarithm in two parts beyond 16.
 /// A soft target has a dozen roundings more, which gamma multiplies: in float32 it takes the steps in float64, from its
 /// smoothing and from 1-t on.
 template <class T>
 struct FocalElement {
     static constexpr bool smooths = true;
+    static constexpr bool by_exponential = false;
     static constexpr bool narrow_type = sizeof(T) == sizeof(float);
     static constexpr T largest = T(narrow_type ? __FLT_MAX__ : __DBL_MAX__);
 
@@ -36,30 +32,87 @@ struct FocalElement {
     const double smoothing;
     const T gamma;
     const T gamma_rest;  // what T cannot hold of gamma
+    const bool large_gamma;
 
-    LOGITLOSS_INLINE FocalElement(const FocalParameters& p, double label_smoothing)
+    /// `result_bits`: mantissa bits of what the results are for.
+    LOGITLOSS_INLINE FocalElement(const FocalParameters& p, double label_smoothing,
+                                  int result_bits = Constants<T>::mantissa_bits)
         : parameters(p),
           smoothing(label_smoothing),
           gamma(p.gamma < static_cast<double>(largest) ? static_cast<T>(p.gamma) : largest),
           gamma_rest(p.gamma < static_cast<double>(largest) ? static_cast<T>(p.gamma - static_cast<double>(gamma))
-                                                            : T(0)) {}
+                                                            : T(0)),
+          large_gamma(p.gamma > (narrow_type ? 5.0 : 16.0) && result_bits == Constants<T>::mantissa_bits) {}
 
     LOGITLOSS_INLINE ElementResult<T> operator()(Vec<T> x, Vec<T> t, Vec<T> one_minus_t) const {
         if constexpr (narrow_type) {
             const auto soft = is_soft(t, one_minus_t);
-            if (!any(soft) && smoothing == 0.0)
+            const bool all_wide = smoothing != 0.0 || large_gamma;
+            if (!all_wide && !any(soft))
                 return evaluate(x, t, one_minus_t);
             ElementResult<T> wide;
             evaluate_in_float64(*this, x, t, wide);
-            if (smoothing != 0.0)
+            if (all_wide)
                 return wide;
             const ElementResult<T> hard = evaluate(x, t, one_minus_t);
             return {select(soft, wide.loss, hard.loss), select(soft, wide.gradient, hard.gradient)};
         }
-        if (smoothing == 0.0)
-            return evaluate(x, t, one_minus_t);
-        const Smoothing<T> smoothed(smoothing);
-        return evaluate(x, smoothed(t), smoothed(one_minus_t));
+        Vec<T> positive = t;
+        Vec<T> negative = one_minus_t;
+        if (smoothing != 0.0) {
+            const Smoothing<T> smoothed(smoothing);
+            positive = smoothed(positive);
+            negative = smoothed(negative);
+        }
+        if constexpr (!narrow_type)
+            if (large_gamma) {
+                ElementResult<T> exact;
+                evaluate_scaled(*this, x, positive, negative, exact);
+                return exact;
+            }
+        return evaluate(x, positive, negative);
+    }
+
+    // Note [far elements]
+    LOGITLOSS_INLINE Mask<T> may_be_far(Vec<T> x, const ElementResult<T>& result, const Reach<T>& reach) const {
+        return less(splat(reach.distance), abs(x)) |
+               less(min(abs(result.loss), abs(result.gradient)), splat(reach.result));
+    }
+    LOGITLOSS_INLINE FocalElement<double> wide() const { return {parameters, smoothing}; }
+    LOGITLOSS_INLINE Vec<double> large_size(Vec<double> x, Vec<double>) const { return abs(x); }
+    LOGITLOSS_INLINE Vec<double> small_size(Vec<double>, Vec<double> raw) const { return abs(raw); }
+
+    /// `evaluate` in numbers with an exponent of their own.
+    LOGITLOSS_INLINE ScaledResult scaled(Vec<double> x, const Scaled& positive, const Scaled& negative) const {
+        const ScaledLogistic parts(x);
+        const Scaled u = negative * parts.up + positive * parts.down;
+        const Pair<double> log1p_e = exact_softplus(parts.distance);
+        Pair<double> power = exponent(log_of_scaled(parts, u, value_of(positive), value_of(negative)), log1p_e.high);
+        power.low = neg_fma(splat(gamma), log1p_e.low, power.low);
+        const Scaled alpha = scaled_of(parameters.alpha) * positive + scaled_of(parameters.one_minus_alpha) * negative;
+        const Scaled factor = alpha * scaled_exp(power.high, power.low);
+        const Scaled entropy = parts.cross_entropy(positive, negative);
+        const Scaled change = (parts.e / u) * entropy * scaled_of(gamma);
+        const Scaled numerator = parts.pull(positive, negative) - (positive - negative) * change;
+        return {factor * entropy, factor * (numerator / parts.one_plus_e())};
+    }
+    LOGITLOSS_INLINE Pair<double> log_of_scaled(const ScaledLogistic& parts, const Scaled& u, Vec<double> t,
+                                                Vec<double> one_minus_t) const {
+        const Vec<double> zero = splat(0.0);
+        const Vec<double> distance = min(splat(__DBL_MAX__), parts.distance);
+        const auto agrees = equal(one_minus_t, select(parts.below_zero, splat(1.0), zero));
+        const LogParts<double> log = log_lifted(max(splat(1e-300), u.mantissa), zero - u.exponent, LogOfParts{});
+        const Vec<double> sum = log.sum();
+        const auto soft = is_soft(t, one_minus_t);
+        const Vec<double> high = select(less(min(t, one_minus_t), zero), splat(__builtin_nan("")), sum);
+        return {select(soft, high, select(agrees, zero - distance, zero)),
+                select(soft, (log.high - sum) + log.low, zero)};
+    }
+    static __attribute__((noinline)) void evaluate_scaled(const FocalElement& element, const Vec<double>& x,
+                                                          const Vec<double>& positive, const Vec<double>& negative,
+                                                          ElementResult<double>& out) {
+        const ScaledResult result = element.scaled(x, scaled_of(positive), scaled_of(negative));
+        out = {value_of(result.loss), value_of(result.gradient)};
     }
 
     static LOGITLOSS_INLINE Mask<T> is_soft(Vec<T> t, Vec<T> one_minus_t) {
@@ -72,7 +125,8 @@ struct FocalElement {
         const Vec<T> u = fma(one_minus_t, parts.up, t * parts.down);
         const Vec<T> alpha = fma(splat(static_cast<T>(parameters.alpha)), t,
                                  splat(static_cast<T>(parameters.one_minus_alpha)) * one_minus_t);
-        const Vec<T> factor = alpha * exp_of_pair(exponent(log_of_u(parts, u, t, one_minus_t), parts.log1p_e));
+        const Vec<T> power = exp_of_pair(exponent(log_of_u(parts, u, t, one_minus_t), parts.log1p_e));
+        const Vec<T> factor = select(equal(alpha, zero), zero, alpha * power);
         const Vec<T> entropy = parts.cross_entropy(t, one_minus_t);
         const Vec<T> loss = select(equal(factor, zero), zero, factor * entropy);
 
@@ -120,7 +174,8 @@ struct FocalElement {
     /// Apart from the loop, which seldom needs it.
     static __attribute__((noinline)) void evaluate_in_float64(const FocalElement& narrow_element, const Vec<float>& x,
                                                               const Vec<float>& t, ElementResult<float>& out) {
-        const FocalElement<double> element(narrow_element.parameters, narrow_element.smoothing);
+        const FocalElement<double> element(narrow_element.parameters, narrow_element.smoothing,
+                                           Constants<float>::mantissa_bits);
         const Vec<double> one = splat(1.0);
         const auto lower = element(widen<0>(x), widen<0>(t), one - widen<0>(t));
         const auto upper = element(widen<1>(x), widen<1>(t), one - widen<1>(t));

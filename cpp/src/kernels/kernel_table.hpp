@@ -198,10 +198,15 @@ struct BceBlock {
     const T* pos_weight;
     const T* upstream;
     T* loss;
-    T* grad;           ///< may be `logits`
-    T grad_factor;     ///< multiplies every gradient
-    double smoothing;  ///< e: a target t counts as (1-e) t + e/2. Not 0 only beside a `weight`: Note [neutral padding]
+    T* grad;        ///< may be `logits`
+    T grad_factor;  ///< multiplies every gradient, with 2^grad_exponent
+    double grad_exponent;
+    double smoothing;   ///< e: a target t counts as (1-e) t + e/2. Not 0 only beside a `weight`: Note [neutral padding]
+    double* large_sum;  ///< what this adds to it, times large_loss, adds to the sum of the losses
 };
+
+/// Losses of float64 beyond 2^960 are summed apart, in units of this: their mean may be finite though their sum is not.
+constexpr double large_loss = 0x1p+1000;
 
 /// Options of the focal loss.
 struct FocalParameters {
@@ -220,8 +225,10 @@ struct ErrorBlock {
     const T* upstream;
     T* loss;
     T* grad;             ///< may be `pred`
-    double grad_factor;  ///< multiplies every gradient
-    double scale;        ///< a power of two that keeps squares in range
+    double grad_factor;  ///< multiplies every gradient, with 2^grad_exponent
+    double grad_exponent;
+    double scale;       ///< a power of two that keeps squares in range
+    double* large_sum;  ///< as in BceBlock
 };
 
 /// How probabilities p are taken: as they are, or as p / total, clipped to [lower, upper].

@@ -25,6 +25,8 @@
 
 #include "kernels/softcap.inl"
 
+#include "kernels/scaled.inl"
+
 #include "kernels/elements.inl"
 
 #include "kernels/bce.inl"

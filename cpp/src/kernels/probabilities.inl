@@ -227,6 +227,7 @@ bool column_probability_gradient(const ProbabilityColumns<T>& in, TileShape shap
 template <class T>
 struct ProbabilityElement {
     static constexpr bool smooths = false;
+    static constexpr bool by_exponential = false;
     const Clip& clip;
     const bool with_gradient;
 
@@ -240,6 +241,26 @@ struct ProbabilityElement {
         ElementResult<double> result;
         evaluate(p, positive, negative, result);
         return result;
+    }
+
+    // Note [far elements]
+    LOGITLOSS_INLINE Mask<T> may_be_far(Vec<T>, const ElementResult<T>& result, const Reach<T>& reach) const {
+        const Vec<T> loss = abs(result.loss);
+        const Vec<T> gradient = abs(result.gradient);
+        return less(min(loss, gradient), splat(reach.result)) | less(splat(reach.distance), max(loss, gradient));
+    }
+    LOGITLOSS_INLINE ProbabilityElement wide() const { return *this; }
+    LOGITLOSS_INLINE Vec<double> large_size(Vec<double>, Vec<double> raw) const { return abs(raw); }
+    LOGITLOSS_INLINE Vec<double> small_size(Vec<double>, Vec<double> raw) const { return abs(raw); }
+    ScaledResult scaled(Vec<double> p, const Scaled& positive, const Scaled& negative) const {
+        const Vec<double> zero = splat(0.0);
+        const Vec<double> one = splat(1.0);
+        const Vec<double> c = clip.clipped(p) + zero;
+        const Scaled log_p = scaled_of(wide_log_either<T>(c, equal(zero, zero)));
+        const Scaled log_rest = scaled_of(wide_log_either<T>(c, less(zero, zero)));
+        const Scaled loss = positive * log_p + negative * log_rest;
+        const Scaled slope = negative / scaled_of(one - c) - positive / scaled_of(c);
+        return {Scaled{zero - loss.mantissa, loss.exponent}, Scaled{clip.inside(p, slope.mantissa), slope.exponent}};
     }
 
     /// Apart from the loop, which is unrolled. Where no target is soft, each element needs one of the two logarithms.

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "arguments/arguments.hpp"
+#include "arguments/reduction.hpp"
+#include "kernels/kernel_table.hpp"
 #include "layout/buffers.hpp"
 #include "layout/positions.hpp"
 #include "layout/staging.hpp"
@@ -69,13 +71,26 @@ private:
     bool direct_ = false;
 };
 
-/// Calls fn(cursor, n, worker) for every block of the positions and returns the sum of what it returned, added up in
-/// an order that follows from the number of positions alone.
+/// A sum, and beside it that of numbers too large for it, in units of large_loss.
+struct LargeSum {
+    double sum = 0.0;
+    double large = 0.0;
+
+    /// What the reduction makes of it.
+    double over(const Normalization& normalization) const {
+        if (large == 0.0)
+            return normalization.reduce(sum);
+        return normalization.reduce(sum / large_loss + large) * large_loss;
+    }
+};
+
+/// Calls fn(cursor, n, worker, large) for every block of the positions and adds up what it returned, and what it added to
+/// *large, in an order that follows from the number of positions alone.
 template <class Fn>
-double sum_element_blocks(const Positions& positions, int workers, Fn&& fn) {
+LargeSum sum_large_element_blocks(const Positions& positions, int workers, Fn&& fn) {
     constexpr std::size_t chunk_blocks = 16;
     const std::size_t blocks = (positions.count() + block_size - 1) / block_size;
-    std::vector<double> partial((blocks + chunk_blocks - 1) / chunk_blocks);
+    std::vector<LargeSum> partial((blocks + chunk_blocks - 1) / chunk_blocks);
     parallel_for(partial.size(), 1, workers, [&](std::size_t first, std::size_t last, int worker) {
         for (std::size_t chunk = first; chunk < last; ++chunk) {
             StridedSum sum;
@@ -83,15 +98,30 @@ double sum_element_blocks(const Positions& positions, int workers, Fn&& fn) {
             for (std::size_t block = chunk * chunk_blocks; block < end; ++block) {
                 const std::size_t begin = block * block_size;
                 const Positions::Cursor cursor(positions, begin);
-                sum.add(block, fn(cursor, std::min(block_size, positions.count() - begin), worker));
+                sum.add(block,
+                        fn(cursor, std::min(block_size, positions.count() - begin), worker, &partial[chunk].large));
             }
-            partial[chunk] = sum.total();
+            partial[chunk].sum = sum.total();
         }
     });
     StridedSum total;
-    for (std::size_t chunk = 0; chunk < partial.size(); ++chunk)
-        total.add(chunk, partial[chunk]);
-    return total.total();
+    LargeSum result;
+    for (std::size_t chunk = 0; chunk < partial.size(); ++chunk) {
+        total.add(chunk, partial[chunk].sum);
+        result.large += partial[chunk].large;
+    }
+    result.sum = total.total();
+    return result;
+}
+
+/// The same of fn(cursor, n, worker) whose sums stay in range.
+template <class Fn>
+double sum_element_blocks(const Positions& positions, int workers, Fn&& fn) {
+    return sum_large_element_blocks(positions, workers,
+                                    [&](const Positions::Cursor& cursor, std::size_t n, int worker, double*) {
+                                        return fn(cursor, n, worker);
+                                    })
+        .sum;
 }
 
 }  // namespace logitloss::detail

@@ -15,8 +15,20 @@ public:
     RowNumbers labels;  ///< given if the target holds class indices
     RowNumbers sample_weight;
 
-    CountedRows(std::size_t classes, std::optional<std::int64_t> ignore_index)
-        : classes_(classes), ignore_index_(ignore_index) {}
+    /// `weight_scale` multiplies what weights are read: Note [means of tiny and huge weights].
+    CountedRows(std::size_t classes, std::optional<std::int64_t> ignore_index, double weight_scale)
+        : classes_(classes), ignore_index_(ignore_index), weight_scale_(weight_scale) {}
+
+    /// Weights of a tile's rows; null if all are 1.
+    const double* weights(const Tile& tile, double* values) const {
+        if (weight_scale_ == 1.0)
+            return sample_weight.read_if_given(tile, values);
+        if (sample_weight.read_if_given(tile, values) == nullptr)
+            std::fill(values, values + tile.lanes, 1.0);
+        for (std::size_t r = 0; r < tile.lanes; ++r)
+            values[r] *= weight_scale_;
+        return values;
+    }
 
     /// Labels of a tile's rows, which class is taken out of each, and in `read` 1 for rows that are read, else 0. Returns
     /// whether all are.
@@ -51,6 +63,8 @@ public:
             for (std::size_t r = 0; r < tile.count; ++r)
                 counts[r] = weight[r] != 0.0;
         }
+        for (std::size_t r = 0; r < tile.count; ++r)
+            weight[r] *= weight_scale_;
         if (!labels.given())
             return;
         std::int64_t numbers[most_lanes];
@@ -70,6 +84,7 @@ private:
 
     std::size_t classes_;
     std::optional<std::int64_t> ignore_index_;
+    double weight_scale_;
 };
 
 }  // namespace logitloss::detail

@@ -141,15 +141,20 @@ public:
         const std::size_t count = positions_.count();
         const int workers = workers_;
         const double kept = call_.options.ignore_value ? count_kept(workers) : static_cast<double>(count);
-        const Normalization normalization(call_.options.reduction, call_.options.normalizer, kept);
-        exact_grad_factor_ = normalization.gradient_factor * (upstream_.given() ? 1.0 : upstream_of_sum());
+        const Normalization normalization(call_.options.reduction, call_.options.normalizer, {kept});
+        const FactorOfGradient factor(normalization.gradient_factor, upstream_.given() ? 1.0 : upstream_of_sum(),
+                                      normalization.sample_scale);
+        exact_grad_factor_ = factor.factor;
+        grad_exponent_ = factor.exponent;
         grad_factor_ = static_cast<T>(exact_grad_factor_);
-        const double sum =
-            sum_element_blocks(positions_, workers, [&](const Positions::Cursor& cursor, std::size_t n, int worker) {
-                return block(cursor, n, scratch_[static_cast<std::size_t>(worker)]);
+        LargeSum sum = sum_large_element_blocks(
+            positions_, workers, [&](const Positions::Cursor& cursor, std::size_t n, int worker, double* large) {
+                return block(cursor, n, scratch_[static_cast<std::size_t>(worker)], large);
             });
         if (!loss_.given()) {
-            double loss = normalization.reduce(sum);
+            sum.sum *= normalization.sample_scale;
+            sum.large *= normalization.sample_scale;
+            double loss = sum.over(normalization);
             if (loss != loss)
                 loss = std::numeric_limits<double>::quiet_NaN();
             scatter(Line{call_.loss.view.dtype, false, 0}, &loss, 1, call_.loss.data);
@@ -200,7 +205,7 @@ private:
         });
     }
 
-    double block(const Positions::Cursor& cursor, std::size_t n, BinaryScratch<T>& scratch) const {
+    double block(const Positions::Cursor& cursor, std::size_t n, BinaryScratch<T>& scratch, double* large) const {
         const auto read = [&](const ElementOperand<T>& operand, const Buffer<T>& buffer) {
             return operand.given() ? operand.read(cursor, n, buffer.data()) : nullptr;
         };
@@ -213,6 +218,8 @@ private:
         arrays.loss = loss_.given() ? loss_.place(cursor, scratch.loss.data()) : nullptr;
         arrays.grad = grad_.given() ? grad_.place(cursor, scratch.grad.data()) : nullptr;
         arrays.grad_factor = grad_factor_;
+        arrays.grad_exponent = grad_exponent_;
+        arrays.large_sum = large;
         arrays.smoothing = call_.options.label_smoothing;
         if ((arrays.smoothing != 0.0 || !call_.neutral_padding) && arrays.weight == nullptr) {
             std::fill_n(scratch.weight.data(), n, T(1));
@@ -278,6 +285,7 @@ private:
     bool far_factor_ = false;  // a normalizer or an upstream gradient of the whole call
     double ignored_value_ = 0.0;
     double exact_grad_factor_ = 1.0;
+    double grad_exponent_ = 0.0;
     T grad_factor_ = T(1);
     int workers_ = 1;
     std::vector<BinaryScratch<T>> scratch_;

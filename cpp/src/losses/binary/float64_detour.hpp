@@ -80,8 +80,12 @@ public:
     template <class Kernel>
     double put_back(const Kernel& kernel, const BceBlock<T>& block, double factor) {
         const double sum = losses_ == 0 ? 0.0 : kernel(part(block, 0, factor), losses_);
-        if (count_ > losses_)
-            kernel(part(block, losses_, factor), count_ - losses_);
+        if (count_ > losses_) {
+            BceBlock<double> gradients = part(block, losses_, factor);
+            double unused = 0.0;
+            gradients.large_sum = &unused;
+            kernel(gradients, count_ - losses_);
+        }
         if (block.loss != nullptr)
             for (std::size_t k = 0; k < losses_; ++k)
                 block.loss[index_[k]] = static_cast<T>(loss_[k]);
@@ -146,6 +150,8 @@ private:
         wide.loss = block.loss == nullptr ? nullptr : loss_.data() + first;
         wide.grad = block.grad == nullptr ? nullptr : grad_.data() + first;
         wide.grad_factor = factor;
+        wide.grad_exponent = block.grad_exponent;
+        wide.large_sum = block.large_sum;
         wide.smoothing = block.smoothing;
         return wide;
     }

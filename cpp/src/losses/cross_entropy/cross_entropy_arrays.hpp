@@ -79,9 +79,10 @@ public:
     explicit CrossEntropyArrays(const CrossEntropyCall<Options>& call)
         : rows(call.rows),
           classes({static_cast<std::ptrdiff_t>(call.classes)}),
-          counted(call.classes, call.options.ignore_index),
+          counted(call.classes, call.options.ignore_index, call.normalization.sample_scale),
           class_count_(call.classes),
-          smoothing_(call.options.label_smoothing) {
+          smoothing_(call.options.label_smoothing),
+          class_scale_(call.normalization.class_scale) {
         const bool none = call.options.reduction == Reduction::none;
         const auto add = [&](const Argument& argument, const Shape& strides) {
             return argument.given() ? rows.add(strides) : -1;
@@ -139,7 +140,8 @@ public:
     double class_weight(std::size_t j) const {
         if (!class_weighted() || j == no_index)
             return 1.0;
-        return read_number(weight_line_, weights_ + static_cast<std::ptrdiff_t>(j) * weight_line_.stride);
+        return class_scale_ *
+               read_number(weight_line_, weights_ + static_cast<std::ptrdiff_t>(j) * weight_line_.stride);
     }
     /// n class weights from `first` on; null if there are none.
     template <class U>
@@ -147,6 +149,8 @@ public:
         if (!class_weighted())
             return nullptr;
         gather(weight_line_, weights_ + static_cast<std::ptrdiff_t>(first) * weight_line_.stride, n, buffer);
+        for (std::size_t j = 0; class_scale_ != 1.0 && j < n; ++j)
+            buffer[j] = static_cast<U>(class_weight(first + j));
         return buffer;
     }
 
@@ -236,6 +240,7 @@ private:
 
     std::size_t class_count_;
     double smoothing_;
+    double class_scale_;  // Note [means of tiny and huge weights]
     Line weight_line_;
     const char* weights_ = nullptr;
     RowInput<double> exact_probabilities_;

@@ -80,12 +80,12 @@ void CrossEntropyCall<Options>::check_outputs(const Shape& loss_shape) const {
 
 /// Checks the labels, too.
 template <class Options>
-double CrossEntropyCall<Options>::mean_weights() const {
+WeightSum CrossEntropyCall<Options>::mean_weights() const {
     if (indices)
         return check_labels(target, classes, options.ignore_index, class_weight, sample_weight, options.num_threads);
     return options.reduction == Reduction::mean && !options.normalizer
                ? sum_sample_weights(sample_weight, rows, options.num_threads)
-               : 1.0;
+               : WeightSum{};
 }
 
 template struct CrossEntropyCall<CrossEntropyOptions>;

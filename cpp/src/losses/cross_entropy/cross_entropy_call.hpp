@@ -31,7 +31,7 @@ struct CrossEntropyCall {
 private:
     void check_options() const;
     void check_outputs(const Shape& loss_shape) const;
-    double mean_weights() const;
+    WeightSum mean_weights() const;
 };
 
 using LogitCall = CrossEntropyCall<CrossEntropyOptions>;

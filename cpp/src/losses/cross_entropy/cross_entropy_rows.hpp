@@ -122,7 +122,7 @@ public:
                 class_weight[r] = weight_of_target(sums, r);
             rows.class_weight = class_weight;
         }
-        rows.weight = arrays_.counted.sample_weight.read_if_given(tile, weight);
+        rows.weight = arrays_.counted.weights(tile, weight);
         rows.upstream = arrays_.upstream.read_if_given(tile, upstream);
         rows.read = sums.all_read ? nullptr : sums.read;
         rows.loss = sums.loss;

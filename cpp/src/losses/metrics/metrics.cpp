@@ -28,7 +28,7 @@ struct AccuracyCall {
     std::size_t classes = 0;
     bool indices = false;
     Shape rows;
-    double total_weight = 0.0;  ///< of the rows that count
+    WeightSum total_weight;  ///< of the rows that count
 
     AccuracyCall(const ArrayView& logits_view, const ArrayView& target_view, const AccuracyOptions& call_options)
         : logits("logits", logits_view),
@@ -88,7 +88,7 @@ public:
           positions_(call.rows),
           class_positions_({static_cast<std::ptrdiff_t>(call.classes)}),
           right_(right),
-          counted_(call.classes, call.options.ignore_index) {
+          counted_(call.classes, call.options.ignore_index, call.total_weight.sample_scale) {
         const auto class_axis = static_cast<std::size_t>(call.axis);
         positions_.add(without_axis(call.logits.strides, call.axis));
         positions_.add(call.indices ? call.target.strides : without_axis(call.target.strides, call.axis));
@@ -110,7 +110,7 @@ public:
     double share() {
         const double counted =
             traverse_rows(*this, plan_rows<T>(positions(), class_positions()), call_.options.num_threads);
-        return call_.total_weight == 0.0 ? std::numeric_limits<double>::quiet_NaN() : counted / call_.total_weight;
+        return Normalization(Reduction::mean, std::nullopt, call_.total_weight).reduce(counted);
     }
 
     // What RowTraversal asks.

@@ -93,26 +93,26 @@ public:
     }
 
     void run() {
-        const double weights = call_.options.reduction == Reduction::mean
-                                   ? sum_sample_weights(call_.weight, call_.pred.shape, call_.options.num_threads)
-                                   : 1.0;
+        const WeightSum weights = call_.options.reduction == Reduction::mean
+                                      ? sum_sample_weights(call_.weight, call_.pred.shape, call_.options.num_threads)
+                                      : WeightSum{};
         const Normalization normalization(call_.options.reduction, std::nullopt, weights);
+        weight_scale_ = normalization.sample_scale;
         double upstream = 1.0;
         if (call_.upstream.given() && !upstream_.given())
             upstream =
                 read_number({call_.upstream.view.dtype, call_.upstream.view.byteswapped, 0}, call_.upstream.bytes());
         if (call_.error == Error::root_squared)
             return run_root(normalization, upstream);
-        const double factor = normalization.gradient_is_zero ? 0.0 : upstream * normalization.gradient_factor;
-        const double sum = sweep({1.0, factor, true});
+        const LargeSum sum = sweep({1.0, FactorOfGradient(upstream, normalization.gradient_factor), true});
         if (!loss_.given())
-            set_loss(normalization.reduce(sum));
+            set_loss(sum.over(normalization));
     }
 
 private:
     struct Sweep {
         double scale;  ///< a power of two that multiplies differences
-        double grad_factor;
+        FactorOfGradient grad_factor;
         bool writes;
     };
 
@@ -126,19 +126,15 @@ private:
     void run_root(const Normalization& normalization, double upstream) {
         constexpr double smallest = 1e-280;
         double scale = 1.0;
-        double sum = sweep({scale, 0.0, false});
-        if (sum == std::numeric_limits<double>::infinity() || (sum >= 0.0 && sum < smallest)) {
-            const double other = sum < smallest ? 0x1p+600 : 0x1p-600;
-            const double scaled = sweep({other, 0.0, false});
-            if (std::isfinite(scaled)) {
-                scale = other;
-                sum = scaled;
-            }
+        LargeSum sum = sweep({scale, {}, false});
+        if (sum.large != 0.0 || (sum.sum >= 0.0 && sum.sum < smallest)) {
+            scale = sum.large != 0.0 ? 0x1p-600 : 0x1p+600;
+            sum = sweep({scale, {}, false});
         }
-        const double root = std::sqrt(normalization.reduce(sum));
+        const double root = std::sqrt(sum.over(normalization));
         const double slope = root == 0.0 ? 0.0 : 0.5 * normalization.gradient_factor / root;
         if (grad_.given())
-            sweep({scale, slope == 0.0 || normalization.gradient_is_zero ? 0.0 : upstream * slope, true});
+            sweep({scale, FactorOfGradient(upstream, slope), true});
         set_loss(root / scale);  // last: the sweep may yet run out of memory
     }
 
@@ -148,13 +144,27 @@ private:
         scatter(Line{call_.loss.view.dtype, false, 0}, &loss, 1, call_.loss.data);
     }
 
-    double sweep(const Sweep& how) {
-        return sum_element_blocks(positions_, workers_, [&](const Positions::Cursor& at, std::size_t n, int worker) {
-            return block(at, n, how, scratch_[static_cast<std::size_t>(worker)]);
-        });
+    LargeSum sweep(const Sweep& how) {
+        return sum_large_element_blocks(positions_, workers_,
+                                        [&](const Positions::Cursor& at, std::size_t n, int worker, double* large) {
+                                            return block(at, n, how, scratch_[static_cast<std::size_t>(worker)], large);
+                                        });
     }
 
-    double block(const Positions::Cursor& cursor, std::size_t n, const Sweep& how, ErrorScratch<T>& scratch) const {
+    /// Note [means of tiny and huge weights]
+    const T* weights(const Positions::Cursor& cursor, std::size_t n, ErrorScratch<T>& scratch) const {
+        if (!weight_.given())
+            return nullptr;
+        const T* weight = weight_.read(cursor, n, scratch.weight.data());
+        if (weight_scale_ == 1.0)
+            return weight;
+        for (std::size_t i = 0; i < n; ++i)
+            scratch.weight[i] = static_cast<T>(static_cast<double>(weight[i]) * weight_scale_);
+        return scratch.weight.data();
+    }
+
+    double block(const Positions::Cursor& cursor, std::size_t n, const Sweep& how, ErrorScratch<T>& scratch,
+                 double* large) const {
         const auto read = [&](const ElementOperand<T>& operand, const Buffer<T>& buffer) {
             return operand.given() ? operand.read(cursor, n, buffer.data()) : nullptr;
         };
@@ -163,15 +173,17 @@ private:
         };
         const ErrorBlock<T> arrays{read(pred_, scratch.pred),
                                    read(target_, scratch.target),
-                                   read(weight_, scratch.weight),
+                                   weights(cursor, n, scratch),
                                    read(upstream_, scratch.upstream),
                                    place(loss_, scratch.loss),
                                    place(grad_, scratch.grad),
-                                   how.grad_factor,
-                                   how.scale};
+                                   how.grad_factor.factor,
+                                   how.grad_factor.exponent,
+                                   how.scale,
+                                   large};
         const double sum =
             (call_.error == Error::absolute ? kernels_.absolute_error : kernels_.squared_error)(arrays, n);
-        const bool plain = std::isfinite(sum) && std::isfinite(how.grad_factor) && !upstream_.given();
+        const bool plain = std::isfinite(sum) && std::isfinite(how.grad_factor.factor) && !upstream_.given();
         finish(loss_, cursor, n, arrays.loss, plain);
         finish(grad_, cursor, n, arrays.grad, plain);
         return sum;
@@ -190,14 +202,34 @@ private:
     const Kernels<T>& kernels_;
     Positions positions_;
     ElementOperand<T> pred_, target_, weight_, grad_, upstream_, loss_;
+    double weight_scale_ = 1.0;
     int workers_ = 1;
     std::vector<ErrorScratch<T>> scratch_;
 };
 
+/// Whether an argument has numbers that float32, in which it would be read, may be too narrow for.
+bool is_far(const Argument& argument) {
+    if (!argument.given() || argument.view.dtype != DType::float64)
+        return false;
+    const Argument own(argument.name, argument.view);
+    Positions positions(own.shape);
+    const int operand = positions.add(own.strides);
+    positions.simplify(true);
+    const Line line{own.view.dtype, own.view.byteswapped, 0};
+    Positions::Cursor cursor(positions, 0);
+    for (std::size_t i = 0; i < positions.count(); ++i, cursor.advance()) {
+        const double x = read_number(line, own.bytes() + cursor.offset(operand));
+        if (x != 0.0 && std::isfinite(x) && !is_safe_divisor(x))
+            return true;
+    }
+    return false;
+}
+
 void run_error(Error error, const ArrayView& pred, const ArrayView& target, const ArrayView& upstream,
                const MutableArrayView& loss, const MutableArrayView& grad, const RegressionOptions& options) {
     const ErrorCall call(error, pred, target, upstream, loss, grad, options);
-    with_arithmetic_type(common_arithmetic(pred.dtype, target.dtype),
+    const DType stored = is_far(call.weight) || is_far(call.upstream) ? DType::float64 : target.dtype;
+    with_arithmetic_type(common_arithmetic(pred.dtype, stored),
                          [&](auto number) { ErrorElements<decltype(number)>(call).run(); });
 }
 
