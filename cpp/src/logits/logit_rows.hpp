@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <limits>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -95,6 +96,12 @@ struct RowPlan {
     }
 };
 
+/// Whether a Problem has `end_alone`.
+template <class Problem, class = void>
+struct EndsAlone : std::false_type {};
+template <class Problem>
+struct EndsAlone<Problem, std::void_t<decltype(&Problem::end_alone)>> : std::true_type {};
+
 /// Runs a problem over its rows and returns the sum of its losses.
 ///
 /// A Problem over element type T has
@@ -109,6 +116,8 @@ struct RowPlan {
 ///   bool has_losses()                                      whether end_rows sets TileSums::loss
 ///   bool writes(), bool writes_exponentials()              whether there is an output, and one made of exponentials
 ///   Write write_of(const TileSums&, r)                     what `write` needs of a row
+///   void end_alone(const RowPlace&, TileSums&, Write&, Scratch&)
+///                                                          the last word on a row that stood alone, if there is one
 ///   void write(const RowPlace&, const Write&, first, n, const T* exponentials, Scratch&)
 ///                                                          exponentials: as block_state kept them, or null
 ///   bool goes_along(const Write&)                          whether a row of one block is no more than
@@ -116,7 +125,7 @@ struct RowPlan {
 ///                                                          written straight to its place
 /// Write has `careful`, and `out_class`, which is right for rows of less than 2^24 classes and set here for others.
 /// For tiles, whose rows are whole,
-///   Columns<const T> columns(const Tile&, const TileSums&, Scratch&)
+///   Columns<const T> columns(const Tile&, TileSums&, Scratch&)
 ///   NextTile next(const Tile&)                             of the logits
 ///   bool reads_columns_again()                             whether the class taken out must be back in its place
 ///   const T* column_coefficients(const Tile&, const TileSums&, Scratch&)   tile.lanes apart
@@ -347,6 +356,7 @@ private:
         sums.gaps[r] = sums.other_mass[r] = sums.out_mass[r] = 0.0;
     }
     void end_lanes(const Tile& tile, TileSums<T>& sums) const {
+        sums.excluding.max = sums.max;
         if (problem_.taken_out() == TakenOut::none)
             kernels().log_sum_exp_ends(&sums.whole, tile.lanes);
         else
@@ -466,11 +476,11 @@ private:
         if (row.careful)
             set_careful_end(careful_row(place, row, scratch), row.max, one);
         problem_.end_rows(tile, one);
-        if (!problem_.writes())
-            return Write{};
-        Write write = problem_.write_of(one, 0);
+        Write write = problem_.writes() ? problem_.write_of(one, 0) : Write{};
         write.careful = row.careful;
         write.out_class = row.out_class;
+        if constexpr (EndsAlone<Problem>::value)
+            problem_.end_alone(place, one, write, scratch);
         return write;
     }
 
@@ -490,6 +500,7 @@ private:
         one.excluding.scale[0] = end.scale;
         one.excluding.probability[0] = end.probability;
         one.excluding.complement[0] = end.complement;
+        one.excluding.above_max[0] = end.above_max;
     }
 
     std::size_t length(std::size_t block) const { return std::min(block_size, plan_.classes - block * block_size); }

@@ -319,15 +319,21 @@ private:
     int operand_ = 0;
 };
 
+/// How run_rows cuts rows up.
+template <class T>
+RowPlan row_plan(const Positions& rows, const Positions& classes) {
+    const std::size_t tile_rows =
+        TileRule<T>::applies(rows, classes) ? TileRule<T>::rows(rows.count(), classes.count()) : 0;
+    return RowPlan(rows.count(), classes.count(), tile_rows);
+}
+
 /// Workers, and then the traversal.
 template <class T, class Problem>
 double run_rows(Problem& problem, const Positions& rows, const Positions& classes, int num_threads, bool staged) {
     if (rows.count() == 0)
         return 0.0;
     const int workers = plan_threads(rows.count() * classes.count(), num_threads);
-    const std::size_t tile_rows =
-        TileRule<T>::applies(rows, classes) ? TileRule<T>::rows(rows.count(), classes.count()) : 0;
-    RowDriver<T, Problem> driver(problem, RowPlan(rows.count(), classes.count(), tile_rows), workers, staged);
+    RowDriver<T, Problem> driver(problem, row_plan<T>(rows, classes), workers, staged);
     return driver.run();
 }
 
