@@ -140,7 +140,7 @@ private:
     }
 };
 
-/// Losses that are summed apart, in units of large_loss and by their places in a group, so that every instruction set
+/// Losses that are summed apart, in units of large_loss_unit and by their places in a group, so that every instruction set
 /// adds them in one order.
 template <class T>
 struct LargeLosses {
@@ -161,11 +161,11 @@ struct LargeLosses {
     }
 };
 
-/// Takes those of the losses out of `summed` that are too large for a sum. `in_units`: the losses, in units of large_loss
+/// Takes those of the losses out of `summed` that are too large for a sum. `in_units`: the losses, in units of large_loss_unit
 /// for float64, of 1 for float32.
 template <class T>
 LOGITLOSS_INLINE void sum_apart(Vec<double> in_units, Vec<double>& summed, std::size_t lane, LargeLosses<T>& large) {
-    constexpr double units = sizeof(T) == sizeof(float) ? 1.0 : large_loss;
+    constexpr double units = sizeof(T) == sizeof(float) ? 1.0 : large_loss_unit;
     const Vec<double> bound = splat(FactorRange<T>::largest_summed / units);
     if (!any(less(bound, abs(in_units))))
         return;
@@ -231,7 +231,7 @@ struct FarStep {
         summed = select(loss_far, at.loss, summed);
         Scaled in_units = result.loss * weight;
         if (sizeof(T) == sizeof(double))
-            in_units = in_units / scaled_of(large_loss);
+            in_units = in_units / scaled_of(large_loss_unit);
         sum_apart(select(loss_far, value_of(in_units), zero), summed, lane, large);
     }
 

@@ -69,19 +69,22 @@ struct ExcludedEnds {
     double sum[most_lanes];          ///< in: of the other classes, 0 if there is none
     double exponent[most_lanes];     ///< in: of that sum, no_exponent if there is none
     T logit[most_lanes];             ///< in: of the class taken out, |logit| at most 2^17
+    const T* max = nullptr;          ///< in, of EndParts::smoothed: the largest logit of all
     double gap[most_lanes];          ///< out: LSE - logit, to relative accuracy
     double base[most_lanes];         ///< out: exponent under which `scale` holds: that of the sum, if there is one
     double scale[most_lanes];        ///< out: 1 / (sum of all exponentials / 2^base)
     double complement[most_lanes];   ///< out: 1 - p of the class taken out, to relative accuracy
     double probability[most_lanes];  ///< out: p of the class taken out
     double lse[most_lanes];          ///< out: log-sum-exp
+    double above_max[most_lanes];    ///< out: LSE - max, whatever offset the logits have in common
 };
 
 /// How much of ExcludedEnds is wanted: divisions are what a row's end costs.
 enum class EndParts {
     gap,       ///< a loss without options
     gradient,  ///< and base, scale, complement
-    all,
+    all,       ///< and probability, lse
+    smoothed,  ///< and above_max
 };
 
 /// One element that is written with a value of its own.
@@ -154,6 +157,17 @@ struct ColumnScales {
     T value[most_lanes];
 };
 
+/// Losses beyond it, and factors that are neither 0 nor moderate, have sums and products that float64 may not hold.
+constexpr double large_loss = 0x1p900;
+constexpr double most_moderate = 0x1p200;
+
+/// Whether products of a few such factors with each other and with losses neither overflow nor lose digits below the
+/// normal numbers.
+inline bool is_moderate(double factor) {
+    const double size = factor < 0.0 ? -factor : factor;
+    return factor == 0.0 || (size >= 1.0 / most_moderate && size <= most_moderate);
+}
+
 /// What every row's loss and gradient take.
 struct TermOptions {
     double smoothing = 0.0;    ///< e
@@ -166,8 +180,7 @@ struct TermOptions {
 /// Arrays of factors may be null: 1 for every row.
 template <class T>
 struct TermRows {
-    const ExcludedEnds<T>* ends;  ///< in: gap; also `gradient` for a gradient, and `all` with smoothing or z-loss
-    const T* max;                 ///< in: the largest logit of all
+    const ExcludedEnds<T>* ends;  ///< in: gap; `gradient` for a gradient, `all` with z-loss, `smoothed` with smoothing
     const double* gaps;           ///< in: sum_j q_j (max - x_j), q the coefficients of the linear term
     const double* other_mass;     ///< in: sum_j q_j without the class taken out
     const double* out_mass;       ///< in: q of that class
@@ -202,11 +215,11 @@ struct BceBlock {
     T grad_factor;  ///< multiplies every gradient, with 2^grad_exponent
     double grad_exponent;
     double smoothing;   ///< e: a target t counts as (1-e) t + e/2. Not 0 only beside a `weight`: Note [neutral padding]
-    double* large_sum;  ///< what this adds to it, times large_loss, adds to the sum of the losses
+    double* large_sum;  ///< what this adds to it, times large_loss_unit, adds to the sum of the losses
 };
 
 /// Losses of float64 beyond 2^960 are summed apart, in units of this: their mean may be finite though their sum is not.
-constexpr double large_loss = 0x1p+1000;
+constexpr double large_loss_unit = 0x1p+1000;
 
 /// Options of the focal loss.
 struct FocalParameters {
@@ -297,8 +310,9 @@ struct Kernels {
     /// else 1. Returns whether all are read. These five work on whole vectors: `count` is a multiple of row_batch.
     bool (*class_numbers)(const std::int64_t* labels, std::size_t count, std::size_t classes, std::int64_t ignored,
                           T* numbers, T* read);
-    /// (1-e) w (L - z_y) + (e/C) sum_j (L - z_j) + c w L^2 and its gradient, w = 1 if e > 0. Returns whether write_columns does for
-    /// all rows that count: no factor is infinite, or 0 where there is a linear term.
+    /// (1-e) w (L - z_y) + (e/C) sum_j (L - z_j) + c w L^2 and its gradient, w = 1 if e > 0. Returns whether all rows
+    /// that count are ordinary and write_columns does for them: losses are below large_loss and factors moderate (see
+    /// is_moderate), and T holds the factors of the gradient, that of a linear term as a normal number.
     bool (*index_terms)(const TermRows<T>& rows, std::size_t count, const TermOptions& options);
     /// sum_j q_j (L - z_j) + c w L^2 and its gradient, the class taken out being the largest.
     bool (*soft_terms)(const TermRows<T>& rows, std::size_t count, const TermOptions& options);

@@ -83,7 +83,7 @@ struct FarErrorStep {
         const Scaled gradient = Error::slope(difference) * factor * scaled_of(at.upstream) * weight;
         at.loss = select(loss_far, value_of(Error::loss(difference) * weight), at.loss);
         at.gradient = select(gradient_far, value_of(gradient), at.gradient);
-        const Vec<double> in_units = value_of(Error::loss(difference) * weight / scaled_of(large_loss));
+        const Vec<double> in_units = value_of(Error::loss(difference) * weight / scaled_of(large_loss_unit));
         summed = select(loss_far, at.loss, summed);
         sum_apart(select(loss_far, in_units, zero), summed, lane, large);
     }

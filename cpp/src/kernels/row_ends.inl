@@ -119,6 +119,43 @@ LOGITLOSS_INLINE Vec<double> lse_beside(Vec<double> logit, Vec<double> gap, Vec<
     return select(less(far, gap), fma(base, splat(Constants<double>::ln2), log_total), near);
 }
 
+/// Whether any of the `count` rows trails its largest logit by more than `far`.
+template <class T>
+bool trails_by(const ExcludedEnds<T>* rows, std::size_t count, double far) {
+    Vec<double> most = splat(0.0);
+    for (std::size_t i = 0; i < count; i += Vec<double>::lanes)
+        most = max(load(rows->gap + i), most);
+    return any(less(splat(far), most));
+}
+
+/// LSE - max of rows with a class taken out, from the other parts of their ends. A float32 row's sum is less exact than
+/// what the difference of two float64 numbers of at most 2^17 loses.
+void store_above_max(ExcludedEnds<float>* rows, std::size_t count) {
+    for (std::size_t i = 0; i < count; i += Vec<double>::lanes)
+        store(rows->above_max + i, max(splat(0.0), load(rows->lse + i) - widened(rows->max, i)));
+}
+/// Of a class that trails by `gap` = LSE - logit, LSE - max is gap - (max - logit). Where these are large the rounding
+/// of one shows in the other: there it is the logarithm of the sum of all exponentials over that of the largest.
+void store_above_max(ExcludedEnds<double>* rows, std::size_t count) {
+    constexpr double far = 16.0;
+    const Vec<double> zero = splat(0.0);
+    for (std::size_t i = 0; i < count; i += Vec<double>::lanes) {
+        const Vec<double> near = load(rows->gap + i) - (load(rows->max + i) - load(rows->logit + i));
+        store(rows->above_max + i, max(zero, near));
+    }
+    if (!trails_by(rows, count, far))
+        return;
+    double mantissa[most_lanes];
+    double exponent[most_lanes];
+    exp_at_array(rows->max, count, mantissa, exponent);
+    for (std::size_t i = 0; i < count; i += Vec<double>::lanes) {
+        const Vec<double> over_max = splat(1.0) / (load(rows->scale + i) * load(mantissa + i));
+        const Vec<double> log = log_normal(over_max * power_of_two(load(rows->base + i) - load(exponent + i))).sum();
+        const Mask<double> trails = less(splat(far), load(rows->gap + i));
+        store(rows->above_max + i, select(trails, max(zero, log), load(rows->above_max + i)));
+    }
+}
+
 /// KernelTable::excluded_ends.
 ///
 /// Note [confident rows]: with e the exponential of the class taken out and sum' that of all others,
@@ -168,4 +205,6 @@ void excluded_ends_of(ExcludedEnds<T>* rows, std::size_t count, EndParts parts) 
         excluded_ends<T, EndParts::gradient>(rows, count);
     else
         excluded_ends<T, EndParts::all>(rows, count);
+    if (parts == EndParts::smoothed)
+        store_above_max(rows, count);
 }

@@ -9,6 +9,9 @@ LOGITLOSS_INLINE void store_rounded(float* p, const Vec<double> (&a)[2]) { store
 LOGITLOSS_INLINE void store_rounded(double* p, const Vec<double> (&a)[1]) { store(p, a[0]); }
 
 template <class T>
+constexpr T smallest_normal = sizeof(T) == sizeof(float) ? T(0x1p-126) : T(0x1p-1022);
+
+template <class T>
 LOGITLOSS_INLINE Mask<T> is_finite(Vec<T> a) {
     return less(abs(a), splat(T(__builtin_inf())));
 }
@@ -21,6 +24,21 @@ LOGITLOSS_INLINE Vec<double> times(Vec<double> a, Vec<double> b) {
     return select(equal(beside_zero, infinity), zero, a * b);
 }
 
+/// 1 where is_moderate(factor), else 0.
+LOGITLOSS_INLINE Vec<double> moderate(Vec<double> factor) {
+    const Vec<double> size = abs(factor);
+    const Vec<double> zero = splat(0.0);
+    const Vec<double> below_most = select(less(splat(most_moderate), size), zero, splat(1.0));
+    const Vec<double> number = select(equal(size, size), below_most, zero);
+    const Vec<double> above_least = select(less(size, splat(1.0 / most_moderate)), zero, number);
+    return select(equal(size, zero), splat(1.0), above_least);
+}
+
+/// `ordinary`, but 0 where one of `factors` (null: none) is not moderate.
+LOGITLOSS_INLINE Vec<double> unless_extreme(Vec<double> ordinary, const double* factors, std::size_t i) {
+    return factors == nullptr ? ordinary : min(ordinary, moderate(load(factors + i)));
+}
+
 /// Whether it is more than weights that an index's loss and gradient take.
 LOGITLOSS_INLINE bool weighs(const TermOptions& options) { return options.smoothing > 0.0 || options.z_loss != 0.0; }
 
@@ -31,12 +49,14 @@ struct RowTerms {
     Vec<double> mass;
     Vec<double> linear;
     Vec<double> out_gradient;
+    Vec<double> ordinary;  ///< 1 where loss and factors are far from the ends of float64's range, else 0
 };
 
 /// (1-e) w (L - z_y) + (e/C) sum_j (L - z_j) + c w L^2, the target y taken out; w: the target's weight, 1 if e > 0.
 ///
 /// Note [smoothing without cancellation]: sum_j (L - z_j) = C (L - max) + sum_j (max - z_j), whose terms all have one
-/// sign; and the gradient at the target is built from 1 - p_y, which the row's end has to relative accuracy.
+/// sign, and none of which is made of numbers that hold an offset common to all logits; and the gradient at the target
+/// is built from 1 - p_y, which the row's end has to relative accuracy.
 ///
 /// Note [smoothing with class weights]: L - max cancels where a class leads by far, which does not show beside the gaps
 /// of the others, unless these have weights of 0, or next to it. So with class weights a smoothed index is taken as
@@ -49,7 +69,7 @@ struct IndexTerms {
         const bool weighted = rows.class_weight != nullptr;
         const Vec<double> w = weighted ? load(rows.class_weight + i) : splat(1.0);
         const Vec<double> kept = splat(1.0 - options.smoothing) * w;
-        RowTerms terms{weighted || weighs(options) ? times(kept, gap) : gap, kept, zero, zero};
+        RowTerms terms{weighted || weighs(options) ? times(kept, gap) : gap, kept, zero, zero, splat(1.0)};
         if (rows.scale == nullptr && !weighs(options))
             return terms;
         terms.out_gradient = splat(-1.0) * kept * load(rows.ends->complement + i);
@@ -69,9 +89,7 @@ private:
     static LOGITLOSS_INLINE void add_smoothing(const TermRows<T>& rows, std::size_t i, double each, RowTerms& terms) {
         const Vec<double> spread = splat(each);
         const Vec<double> mass = load(rows.other_mass + i) + load(rows.out_mass + i);
-        // The NaN of inf - inf is kept: the class of a logit of +inf has a share too, and there L - z is NaN.
-        const Vec<double> above_max = max(splat(0.0), load(rows.ends->lse + i) - widened(rows.max, i));
-        terms.loss = terms.loss + spread * (times(mass, above_max) + load(rows.gaps + i));
+        terms.loss = terms.loss + spread * (times(mass, load(rows.ends->above_max + i)) + load(rows.gaps + i));
         terms.mass = terms.mass + spread * mass;
         terms.linear = splat(-each);
         const Vec<double> pulled = mass * load(rows.ends->probability + i) - splat(1.0);
@@ -91,7 +109,7 @@ struct SoftTerms {
         const Vec<double> probability = load(rows.ends->probability + i);
         const Vec<double> confident = other_mass - mass * complement;
         RowTerms terms{times(mass, load(rows.ends->gap + i)) + load(rows.gaps + i), mass, splat(-1.0),
-                       select(less(complement, splat(0.5)), confident, mass * probability - out_mass)};
+                       select(less(complement, splat(0.5)), confident, mass * probability - out_mass), splat(1.0)};
         if (options.z_loss != 0.0) {
             const Vec<double> zero = splat(0.0);
             const Vec<double> w = rows.class_weight == nullptr ? splat(1.0) : load(rows.class_weight + i);
@@ -110,25 +128,35 @@ LOGITLOSS_INLINE Vec<double> factor_of(const double* factors, std::size_t i) {
     return factors == nullptr ? splat(1.0) : load(factors + i);
 }
 
-/// The terms of one vector of rows, whose losses are stored.
+/// The terms of one vector of rows, whose losses are stored. Rows that do not count are ordinary.
 template <class T, class Terms>
 LOGITLOSS_INLINE RowTerms terms_and_losses(const TermRows<T>& rows, std::size_t i, const TermOptions& options) {
-    const RowTerms terms = Terms()(rows, i, options);
+    RowTerms terms = Terms()(rows, i, options);
     Vec<double> loss = factor_of(rows.weight, i) * terms.loss;
-    if (rows.read != nullptr)
-        loss = select(equal(widened(rows.read, i), splat(0.0)), splat(0.0), loss);
+    terms.ordinary = select(less(abs(loss), splat(large_loss)), terms.ordinary, splat(0.0));
+    terms.ordinary = unless_extreme(terms.ordinary, rows.class_weight, i);
+    terms.ordinary = unless_extreme(terms.ordinary, rows.weight, i);
+    terms.ordinary = unless_extreme(terms.ordinary, rows.upstream, i);
+    if (rows.read != nullptr) {
+        const Mask<double> unread = equal(widened(rows.read, i), splat(0.0));
+        loss = select(unread, splat(0.0), loss);
+        terms.ordinary = select(unread, splat(1.0), terms.ordinary);
+    }
     store(rows.loss + i, loss);
     return terms;
 }
 
-/// The factors of as many rows as a vector of T has lanes. Returns 0 where write_columns does not do, else 1.
+/// The factors of as many rows as a vector of T has lanes. Returns 0 where T does not hold them, else 1; and in
+/// `ordinary` the least RowTerms::ordinary.
 template <class T, class Terms>
-LOGITLOSS_INLINE Vec<T> terms_and_factors(const TermRows<T>& rows, std::size_t first, const TermOptions& options) {
+LOGITLOSS_INLINE Vec<T> terms_and_factors(const TermRows<T>& rows, std::size_t first, const TermOptions& options,
+                                          Vec<double>& ordinary) {
     Vec<double> scale[row_parts<T>], linear[row_parts<T>], value[row_parts<T>], base[row_parts<T>];
     LOGITLOSS_UNROLL
     for (std::size_t part = 0; part < row_parts<T>; ++part) {
         const std::size_t i = first + part * Vec<double>::lanes;
         const RowTerms terms = terms_and_losses<T, Terms>(rows, i, options);
+        ordinary = min(ordinary, terms.ordinary);
         const Vec<double> weighted = splat(options.grad_factor) * factor_of(rows.weight, i);
         const Vec<double> factor = weighted * factor_of(rows.upstream, i);
         base[part] = load(rows.ends->base + i);
@@ -149,21 +177,23 @@ LOGITLOSS_INLINE Vec<T> terms_and_factors(const TermRows<T>& rows, std::size_t f
     if (rows.gaps == nullptr)
         return fine;
     const Vec<T> rounded_linear = load(columns.linear + first);
-    return select(is_finite(rounded_linear), select(equal(rounded_linear, none), none, fine), none);
+    const Mask<T> below_normal = less(abs(rounded_linear), splat(smallest_normal<T>));
+    return select(is_finite(rounded_linear), select(below_normal, none, fine), none);
 }
 
 /// KernelTable::index_terms, KernelTable::soft_terms.
 template <class T, class Terms>
 bool row_terms(const TermRows<T>& rows, std::size_t count, const TermOptions& options) {
+    Vec<double> ordinary = splat(1.0);
     if (rows.scale == nullptr) {
         for (std::size_t i = 0; i < count; i += Vec<double>::lanes)
-            terms_and_losses<T, Terms>(rows, i, options);
-        return true;
+            ordinary = min(ordinary, terms_and_losses<T, Terms>(rows, i, options).ordinary);
+        return !any(equal(ordinary, splat(0.0)));
     }
     const Vec<T> none = splat(T(0));
     Vec<T> all_fine = splat(T(1));
     for (std::size_t first = 0; first < count; first += Vec<T>::lanes) {
-        const Vec<T> fine = terms_and_factors<T, Terms>(rows, first, options);
+        const Vec<T> fine = terms_and_factors<T, Terms>(rows, first, options, ordinary);
         if (rows.read == nullptr) {
             all_fine = min(all_fine, fine);
             continue;
@@ -176,7 +206,7 @@ bool row_terms(const TermRows<T>& rows, std::size_t count, const TermOptions& op
         clear(rows.columns->linear);
         clear(rows.columns->value);
     }
-    return !any(equal(all_fine, none));
+    return !any(equal(all_fine, none)) && !any(equal(ordinary, splat(0.0)));
 }
 
 /// KernelTable::scale_rows.

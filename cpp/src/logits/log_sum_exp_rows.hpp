@@ -101,6 +101,7 @@ struct RowEnd {
     double scale = 0.0;        ///< 1 / their sum: probabilities are scale * exponentials
     double probability = 0.0;  ///< of the class taken out
     double complement = 0.0;   ///< 1 - probability, to relative accuracy
+    double above_max = 0.0;    ///< L - the largest logit, to relative accuracy
 };
 
 /// What careful_write takes the exponentials against, of a row that is written with it: a careful one, or one whose
@@ -319,7 +320,7 @@ inline RowEnd careful_end(const Kernels<double>& float64, TakenOut taken_out, do
     const double top = larger(others_max, logit);
     if (std::isnan(others_max) || std::isnan(logit) || std::isinf(top)) {
         const double nan = std::nan("");
-        end.gap = end.base = end.scale = end.probability = end.complement = nan;
+        end.gap = end.base = end.scale = end.probability = end.complement = end.above_max = nan;
         const bool any_nan = std::isnan(others_max) || std::isnan(logit);
         end.lse = any_nan ? nan : top;
         // L - z_j is infinite but where z_j is the +inf itself, and a target there has no loss.
@@ -329,20 +330,21 @@ inline RowEnd careful_end(const Kernels<double>& float64, TakenOut taken_out, do
         return end;
     }
     if (others_max == -INFINITY) {
-        end = {logit, 0.0, logit, 1.0, 1.0, 0.0};
+        end = {logit, 0.0, logit, 1.0, 1.0, 0.0, 0.0};
         return end;
     }
     if (!present || logit == -INFINITY) {
         const double above = log1p(others_sum - 1.0);
-        end = {others_max + above, present ? INFINITY : above, others_max, 1.0 / others_sum, 0.0, 1.0};
+        end = {others_max + above, present ? INFINITY : above, others_max, 1.0 / others_sum, 0.0, 1.0, above};
         return end;
     }
     const double trail = others_max - logit;
     const double down = exp(-std::fabs(trail));
     const double others = trail > 0.0 ? others_sum : others_sum * down;
     const double own = trail > 0.0 ? down : 1.0;
-    end.gap = trail > 0.0 ? trail + log1p((others_sum - 1.0) + down) : log1p(others);
-    end.lse = trail > 0.0 ? others_max + log1p((others_sum - 1.0) + down) : logit + end.gap;
+    end.above_max = log1p(trail > 0.0 ? (others_sum - 1.0) + down : others);
+    end.gap = trail > 0.0 ? trail + end.above_max : end.above_max;
+    end.lse = top + end.above_max;
     end.base = top;
     end.scale = 1.0 / (others + own);
     end.probability = own * end.scale;

@@ -102,6 +102,7 @@ void sum_columns_excluding(const Kernels<T>& kernels, const Tile& tile, bool lar
     sums.any_careful = false;
     if (!plain)
         find_careful_rows(tile, true, top, sums);
+    ends.max = sums.max;
     kernels.excluded_ends(&ends, tile.lanes, parts);
 }
 

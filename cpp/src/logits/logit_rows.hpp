@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <limits>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -80,6 +81,12 @@ private:
           blocks(row_blocks) {}
 };
 
+/// Whether a Loss has `end_alone`.
+template <class Loss, class = void>
+struct EndsAlone : std::false_type {};
+template <class Loss>
+struct EndsAlone<Loss, std::void_t<decltype(&Loss::end_alone)>> : std::true_type {};
+
 /// Rows of logits, a problem of RowTraversal. A row ends in one of three ways: as a lane of a tile whose rows lie side by
 /// side; with a batch of rows of one block, which are written while the next batch is read, so that reading and writing
 /// memory go side by side; or by itself, block by block. A row that needs float64 leaves its tile or batch and takes the
@@ -97,13 +104,15 @@ private:
 ///   bool has_losses()                                      whether end_rows sets TileSums::loss
 ///   bool writes(), bool writes_exponentials()              whether there is an output, and one made of exponentials
 ///   Write write_of(const TileSums&, r, bool careful, std::size_t out_class)   what `write` needs of a row
+///   void end_alone(const RowPlace&, TileSums&, Write&, Scratch&)
+///                                                          the last word on a row that stood alone, if there is one
 ///   void write(const RowPlace&, const Write&, first, n, const T* exponentials, Scratch&)
 ///                                                          exponentials: as block_state kept them, or null
 ///   bool goes_along(const Write&)                          whether a row of one block is no more than
 ///   KeptRow<T> kept_row(const RowPlace&, const Write&, const T* exponentials)
 ///                                                          written straight to its place
 /// For tiles, whose rows are whole,
-///   Columns<const T> columns(const Tile&, const TileSums&, Scratch&)
+///   Columns<const T> columns(const Tile&, TileSums&, Scratch&)
 ///   NextTile next(const Tile&)                             of the logits
 ///   bool reads_columns_again()                             whether the class taken out must be back in its place
 ///   const T* column_coefficients(const Tile&, const TileSums&, Scratch&)   tile.lanes apart
@@ -317,6 +326,7 @@ private:
         sums.gaps[r] = sums.other_mass[r] = sums.out_mass[r] = 0.0;
     }
     void end_lanes(const Tile& tile, TileSums<T>& sums) const {
+        sums.excluding.max = sums.max;
         if (loss_.taken_out() == TakenOut::none)
             kernels().log_sum_exp_ends(&sums.whole, tile.lanes);
         else
@@ -416,8 +426,12 @@ private:
         if (row.careful)
             set_careful_end(careful_row(place, row, scratch), row.max, one);
         loss_.end_rows(tile, one);
+        Write write = writes() ? loss_.write_of(one, 0, row.careful, row.out_class) : Write{};
+        write.careful = row.careful;
+        if constexpr (EndsAlone<Loss>::value)
+            loss_.end_alone(place, one, write, scratch);
         loss = one.loss[0];
-        return writes() ? loss_.write_of(one, 0, row.careful, row.out_class) : Write{};
+        return write;
     }
 
     void set_careful_end(const RowEnd& end, T top, TileSums<T>& one) const {
@@ -436,6 +450,7 @@ private:
         one.excluding.scale[0] = end.scale;
         one.excluding.probability[0] = end.probability;
         one.excluding.complement[0] = end.complement;
+        one.excluding.above_max[0] = end.above_max;
     }
 
     RowBlock<T> sweep_block(const RowPlace& place, std::size_t first, std::size_t n, Scratch& scratch, T* exponentials,

@@ -20,6 +20,7 @@ struct TileSums {
     T target[most_lanes];            ///< number of the class taken out, -1 for none
     bool careful[most_lanes];        ///< whether the row must take the row traversal, which has float64 for it
     bool any_careful;                ///< whether one must; `careful` holds only then
+    bool any_careful_terms;          ///< whether one must for what the problem made of its sums
 
     T max[most_lanes];          ///< the largest logit
     LogSumExpEnds<T> whole;     ///< of rows that are summed whole
@@ -30,6 +31,8 @@ struct TileSums {
     const T* coefficients;  ///< of the linear term, Tile::lanes apart; null: all 1
 
     // what the problem makes of them
+    T reference[most_lanes];  ///< what it subtracts from the row's logits; holds where `referenced`
+    bool referenced;
     bool writable;                 ///< whether write_columns does for all rows that are read
     double loss[most_lanes];       ///< 0 where the row is not read
     double out_scale[most_lanes];  ///< factor of the exponentials
@@ -43,7 +46,8 @@ struct TileSums {
         all_read = true;
         std::fill(label, label + tile.lanes, std::int64_t(-1));
         std::fill(target, target + tile.lanes, T(-1));
-        any_careful = false;
+        any_careful = any_careful_terms = false;
+        referenced = false;
         writable = true;
     }
     /// The row's label as a class, no_index if it is none.

@@ -71,7 +71,7 @@ private:
     bool direct_ = false;
 };
 
-/// A sum, and beside it that of numbers too large for it, in units of large_loss.
+/// A sum, and beside it that of numbers too large for it, in units of large_loss_unit.
 struct LargeSum {
     double sum = 0.0;
     double large = 0.0;
@@ -80,7 +80,7 @@ struct LargeSum {
     double over(const Normalization& normalization) const {
         if (large == 0.0)
             return normalization.reduce(sum);
-        return normalization.reduce(sum / large_loss + large) * large_loss;
+        return normalization.reduce(sum / large_loss_unit + large) * large_loss_unit;
     }
 };
 

@@ -19,6 +19,10 @@ public:
     CountedRows(std::size_t classes, std::optional<std::int64_t> ignore_index, double weight_scale)
         : classes_(classes), ignore_index_(ignore_index), weight_scale_(weight_scale) {}
 
+    /// Weight of one row.
+    double weight(const RowPlace& place) const {
+        return sample_weight.given() ? weight_scale_ * sample_weight[place] : weight_scale_;
+    }
     /// Weights of a tile's rows; null if all are 1.
     const double* weights(const Tile& tile, double* values) const {
         if (weight_scale_ == 1.0)

@@ -28,9 +28,9 @@ def _binary(dtype: Any) -> Arithmetic:
     return Arithmetic(lambda a: np.asarray(a).astype(dtype), np.exp, np.expm1, np.log, np.log1p, np.tanh)
 
 
-def _exact() -> Arithmetic:
+def exact(digits: int) -> Arithmetic:
     context = mpmath.mp.clone()
-    context.dps = 50
+    context.dps = digits
 
     def elementwise(function: Callable[[Any], Any]) -> Callable[[Array], Array]:
         ufunc = np.frompyfunc(function, 1, 1)
@@ -51,7 +51,7 @@ def _exact() -> Arithmetic:
 
 FLOAT64 = _binary(np.float64)
 EXTENDED = _binary(np.longdouble)
-EXACT = _exact()
+EXACT = exact(50)
 
 
 def to_extended(a: Array) -> np.ndarray:

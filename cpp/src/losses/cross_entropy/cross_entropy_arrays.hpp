@@ -34,6 +34,7 @@ public:
         least_weight_ = std::min(least_weight_, size);
         most_weight_ = std::max(most_weight_, size);
     }
+    bool is_extreme() const { return !is_moderate(least_weight_) || !is_moderate(most_weight_); }
     /// Whether the class weights alone are too far from 1.
     bool nothing_fits() const { return least_weight_ < least || most_weight_ > 1.0 / least; }
     /// Whether it holds n class probabilities.
@@ -130,7 +131,7 @@ public:
         }
         if (!call.indices)
             exact_probabilities_ = RowInput<double>(call.target, rows, target_rows, classes, target_classes);
-        if (std::is_same_v<T, float> && (!call.indices || smoothing_ > 0.0))
+        if (!call.indices || smoothing_ > 0.0)
             find_range(!call.indices && call.target.view.dtype == DType::float64);
     }
     CrossEntropyArrays(const CrossEntropyArrays&) = delete;  // the arrays point to its positions
@@ -198,23 +199,35 @@ public:
 
     /// `coefficients` in float64, of class indices too; n is at most `piece`.
     void exact_coefficients(const RowPlace& place, std::size_t first, std::size_t n, double* q) const {
-        double weights[piece];
-        exact_targets(place, first, n, q);
-        if (class_weights(first, n, weights) != nullptr)
-            for (std::size_t j = 0; j < n; ++j)
-                q[j] *= weights[j];
-    }
-    /// The same without the class weights.
-    void exact_targets(const RowPlace& place, std::size_t first, std::size_t n, double* q) const {
+        double t[piece];
+        exact_factors(place, first, n, q, t);
         const double spread = smoothing_ / static_cast<double>(class_count_);
-        double buffer[piece];
-        const double* t =
-            exact_probabilities_.given() ? exact_probabilities_.read(place, first, n, Buffer<double>(buffer)) : nullptr;
-        for (std::size_t j = 0; j < n; ++j) {
-            const double given = t != nullptr ? t[j] : first + j == place.target ? 1.0 : 0.0;
-            q[j] = (1.0 - smoothing_) * given + spread;
-        }
+        for (std::size_t j = 0; j < n; ++j)
+            q[j] *= (1.0 - smoothing_) * t[j] + spread;
     }
+    /// As exact_coefficients(), without the class weights.
+    void exact_targets(const RowPlace& place, std::size_t first, std::size_t n, double* q) const {
+        double weights[piece];
+        exact_factors(place, first, n, weights, q);
+        const double spread = smoothing_ / static_cast<double>(class_count_);
+        for (std::size_t j = 0; j < n; ++j)
+            q[j] = (1.0 - smoothing_) * q[j] + spread;
+    }
+    /// What they are made of: w_j, and t_j as it was given.
+    void exact_factors(const RowPlace& place, std::size_t first, std::size_t n, double* w, double* t) const {
+        if (class_weights(first, n, w) == nullptr)
+            std::fill(w, w + n, 1.0);
+        if (exact_probabilities_.given()) {
+            const double* given = exact_probabilities_.read(place, first, n, Buffer<double>(t));
+            if (given != t)
+                std::copy(given, given + n, t);
+            return;
+        }
+        for (std::size_t j = 0; j < n; ++j)
+            t[j] = first + j == place.target ? 1.0 : 0.0;
+    }
+    /// Whether the linear term has class weights that are not moderate.
+    bool weights_are_extreme() const { return range_.is_extreme(); }
 
 private:
     void find_range(bool target_may_be_far) {
@@ -226,6 +239,8 @@ private:
                 range_.take(buffer[i]);
         }
         const double spread = smoothing_ / static_cast<double>(class_count_);
+        if (std::is_same_v<T, double>)
+            return;
         all_far_ = range_.nothing_fits() || (spread > 0.0 && spread < CoefficientRange::least);
         look_ = target_may_be_far;
     }

@@ -9,6 +9,7 @@
 #include "logits/logit_rows.hpp"
 #include "logits/logit_transform.hpp"
 #include "losses/cross_entropy/cross_entropy_arrays.hpp"
+#include "losses/cross_entropy/exact_rows.hpp"
 #include "runtime/dispatch.hpp"
 
 namespace logitloss::detail {
@@ -24,22 +25,29 @@ public:
         bool zero = false;
         bool nan = false;
         bool careful = false;
+        bool exactly = false;  ///< as `exact` says, and nothing else here
+        T reference = T(0);    ///< Note [reference of a row]
         double base = 0.0;
         double scale = 0.0;
         double linear = 0.0;
         std::size_t out_class = no_index;
         double out_value = 0.0;
+        ExactRow exact;
     };
 
     explicit CrossEntropyRows(const LogitCall& call)
         : call_(call),
           table_(detail::kernels()),
           arrays_(call),
+          exact_rows_(call, arrays_, table_),
           transform_(call.options.softcap, call.options.margin, call.options.scale),
           terms_{call.options.label_smoothing, static_cast<double>(call.classes), call.options.z_loss, 0.0},
           linear_(!call.indices || terms_.smoothing > 0.0),
           as_distribution_(!call.indices || (terms_.smoothing > 0.0 && call.class_weight.given())) {
         staged_ = !arrays_.input.direct() || !transform_.identity() || linear_;
+        const double spread = terms_.smoothing / terms_.classes;
+        all_exact_ = !transform_.held() || !is_moderate(terms_.z_loss) || !is_moderate(spread) ||
+                     (spread == 0.0 && terms_.smoothing > 0.0) || (linear_ && arrays_.weights_are_extreme());
         if (arrays_.class_weighted() && TileRule<T>::applies(arrays_.rows, arrays_.classes)) {
             class_weights_.resize(call.classes);
             arrays_.class_weights(0, call.classes, class_weights_.data());
@@ -50,14 +58,23 @@ public:
         mode_ = choose_store_mode(call.grad.view.data == call.input.view.data,
                                   arrays_.rows.count() * call.classes * sizeof(T),
                                   arrays_.grad.direct() && transform_.identity());
+        zero_gradient_ = call.normalization.gradient_is_zero || arrays_.upstream_of_sum == 0.0;
+        if (zero_gradient_)
+            return;
+        grad_factor_ = ScaledNumber(arrays_.upstream_of_sum) * call.options.scale / call.normalization.divisor;
         terms_.grad_factor = call.normalization.gradient_factor * transform_.scale() * arrays_.upstream_of_sum;
+        const double factor = grad_factor_.value();
+        all_exact_ |= factor == 0.0 || (grad_factor_.is_finite() && !is_moderate(factor));
     }
 
     void run() {
-        const double sum = LogitRows<T, CrossEntropyRows>(*this, plan_rows<T>(arrays_.rows, arrays_.classes), staged_)
-                               .run(call_.options.num_threads);
+        const RowPlan plan = plan_rows<T>(arrays_.rows, arrays_.classes);
+        chunk_rows_ = plan.chunk_rows;
         if (!arrays_.loss.given())
-            RowResults(call_.loss, 0).set(RowPlace{}, call_.normalization.reduce(sum));
+            large_losses_.resize(plan.chunks());
+        const double sum = LogitRows<T, CrossEntropyRows>(*this, plan, staged_).run(call_.options.num_threads);
+        if (!arrays_.loss.given())
+            RowResults(call_.loss, 0).set(RowPlace{}, reduced(sum));
     }
 
     // What LogitRows asks, first of the call.
@@ -65,7 +82,9 @@ public:
     const KernelTable& table() const { return table_; }
     TakenOut taken_out() const { return as_distribution_ ? TakenOut::largest : TakenOut::target; }
     EndParts end_parts() const {
-        if (as_distribution_ || terms_.smoothing > 0.0 || terms_.z_loss != 0.0)
+        if (linear_ && !as_distribution_)
+            return EndParts::smoothed;
+        if (linear_ || terms_.z_loss != 0.0)
             return EndParts::all;
         return arrays_.grad.given() ? EndParts::gradient : EndParts::gap;
     }
@@ -79,6 +98,8 @@ public:
             sums.all_read = arrays_.counted.read_labels(kernels(), tile, sums.label, sums.target, sums.read);
         if (arrays_.counted.sample_weight.given() && arrays_.counted.skip_weightless(tile, sums.read))
             sums.all_read = false;
+        if (call_.indices && arrays_.class_weighted() && !linear_)
+            skip_weightless_classes(tile, sums);
     }
 
     // Of a row.
@@ -90,14 +111,9 @@ public:
         return zero;
     }
 
+    /// Before anything of the row is written.
     const T* logits(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
-        const T* x = arrays_.input.read(place, first, n, scratch.raw_logits);
-        if (transform_.identity())
-            return x;
-        const std::size_t label = place.target;
-        const bool here = label != no_index && label >= first && label < first + n;
-        transform_.apply(kernels(), x, n, here ? label - first : no_index, scratch.logits.data());
-        return scratch.logits.data();
+        return logits(place, first, n, reference_logit(place), scratch);
     }
 
     /// q_j = w_j ((1-e) t_j + e/C), t_j = [j=y] for weighted indices; all 1, of the smoothing term, for others.
@@ -112,7 +128,6 @@ public:
         TermRows<T> rows{};
         rows.ends = &sums.excluding;
         if (linear_) {
-            rows.max = sums.max;
             rows.gaps = sums.gaps;
             rows.other_mass = sums.other_mass;
             rows.out_mass = sums.out_mass;
@@ -123,30 +138,55 @@ public:
             rows.class_weight = class_weight;
         }
         rows.weight = arrays_.counted.weights(tile, weight);
-        rows.upstream = arrays_.upstream.read_if_given(tile, upstream);
         rows.read = sums.all_read ? nullptr : sums.read;
         rows.loss = sums.loss;
+        if (transform_.shifts())
+            refer_to_logits(tile, sums);
         if (arrays_.grad.given()) {
+            rows.upstream = arrays_.upstream.read_if_given(tile, upstream);
             rows.scale = sums.out_scale;
             rows.linear = sums.linear;
             rows.value = sums.value;
             rows.columns = &sums.columns;
         }
-        sums.writable = (as_distribution_ ? kernels().soft_terms : kernels().index_terms)(rows, tile.lanes, terms_) &&
-                        !call_.normalization.gradient_is_zero;
+        const auto terms = as_distribution_ ? kernels().soft_terms : kernels().index_terms;
+        const bool fine = terms(rows, tile.lanes, terms_) && !all_exact_;
+        sums.writable = fine && !zero_gradient_;
+        if (rows.upstream != nullptr)
+            clear_without_upstream(tile, rows.upstream, sums);
+        if (!fine)
+            find_exact_rows(tile, rows, sums);
         if (arrays_.loss.given())
             arrays_.loss.set(tile, sums.loss);
+    }
+
+    /// Has the last word on a row that stands alone: Note [exact rows].
+    void end_alone(const RowPlace& place, TileSums<T>& one, Write& write, Scratch<T>& scratch) const {
+        // Logits beyond the fast kernels' range have been rounded by a transform, though differences may matter.
+        const bool rounded = write.careful && !transform_.identity();
+        if (!rounded && !one.any_careful_terms)
+            return;
+        RowFactors factors(*this, place);
+        ScaledNumber loss;
+        if (!factors.finite() || !grad_factor_.is_finite() ||
+            !exact_rows_.sum(place, scratch.raw_logits, loss, write.exact))
+            return;
+        set_loss(place, loss * factors.weight, one);
+        write.zero = zero_gradient_ || factors.upstream == 0.0 || write.exact.leader == no_index;
+        write.exact.factor = grad_factor_ * factors.weight * factors.upstream;
+        write.exactly = true;
     }
 
     Write write_of(const TileSums<T>& sums, std::size_t r, bool careful, std::size_t out_class) const {
         Write write;
         write.careful = careful;
+        write.reference = transform_.shifts() ? sums.reference[r] : T(0);
         write.base = sums.excluding.base[r];
         write.scale = sums.out_scale[r];
         write.linear = sums.linear[r];
         write.out_class = out_class;
         write.out_value = sums.value[r];
-        write.zero = call_.normalization.gradient_is_zero;
+        write.zero = zero_gradient_ || (write.scale == 0.0 && write.linear == 0.0 && write.out_value == 0.0);
         write.nan = write.scale != write.scale;
         return write;
     }
@@ -154,7 +194,7 @@ public:
     bool goes_along(const Write& row) const {
         return !(linear_ && as_distribution_) && arrays_.grad.direct() && transform_.identity() &&
                mode_ != StoreMode::streaming && !row.zero && !row.careful && std::isfinite(static_cast<T>(row.scale)) &&
-               std::isfinite(static_cast<T>(row.linear));
+               holds(row.linear);
     }
     KeptRow<T> kept_row(const RowPlace& place, const Write& row, const T* exponentials) const {
         const T linear = linear_ && row.linear != 0.0 ? static_cast<T>(row.linear) : T(-0.0);
@@ -171,7 +211,9 @@ public:
         const bool through_buffer = !arrays_.grad.direct() || !transform_.identity();
         T* const to = arrays_.grad.place(place, first, scratch.out);
         T* const out = through_buffer ? scratch.out.data() : to;
-        if (row.zero || row.nan)
+        if (row.exactly && !row.zero)
+            write_exactly(place, row, first, n, out, scratch);
+        else if (row.zero || row.nan)
             std::fill(out, out + n, row.zero ? T(0) : std::numeric_limits<T>::quiet_NaN());
         else
             write_gradient(place, row, first, n, exponentials, out, scratch);
@@ -181,12 +223,13 @@ public:
     }
 
     // Of a tile.
-    Columns<const T> columns(const Tile& tile, const TileSums<T>& sums, Scratch<T>& scratch) const {
+    Columns<const T> columns(const Tile& tile, TileSums<T>& sums, Scratch<T>& scratch) const {
         if (transform_.identity())
             return arrays_.input.columns(kernels(), tile, call_.classes, scratch.logit_columns);
         const T* raw = arrays_.input.copy(kernels(), tile, call_.classes, scratch.logit_columns);
-        transform_.apply_columns(kernels(), raw, {tile.lanes, call_.classes}, sums.target,
+        transform_.apply_columns(kernels(), raw, {tile.lanes, call_.classes}, sums.target, sums.reference,
                                  scratch.transformed_columns.data());
+        sums.referenced = true;
         return {scratch.transformed_columns.data(), static_cast<std::ptrdiff_t>(tile.lanes)};
     }
 
@@ -223,6 +266,127 @@ public:
     }
 
 private:
+    /// What multiplies a row's loss and gradient, beside what is the same for all rows.
+    struct RowFactors {
+        double weight, upstream, class_weight;
+
+        RowFactors(const CrossEntropyRows& rows, const RowPlace& place)
+            : weight(rows.arrays_.counted.weight(place)),
+              upstream(rows.writes() ? of(rows.arrays_.upstream, place) : 1.0),
+              class_weight(rows.call_.indices ? rows.arrays_.class_weight(place.target) : 1.0) {}
+        bool finite() const { return std::isfinite(weight) && std::isfinite(upstream) && std::isfinite(class_weight); }
+
+    private:
+        static double of(const RowNumbers& numbers, const RowPlace& place) {
+            return numbers.given() ? numbers[place] : 1.0;
+        }
+    };
+
+    /// Whether it is 0 or a normal number of type T.
+    static bool holds(double factor) {
+        const T rounded = std::fabs(static_cast<T>(factor));
+        return factor == 0.0 || (rounded >= std::numeric_limits<T>::min() && std::isfinite(rounded));
+    }
+
+    /// A class weight of 0 removes the rows of its class.
+    void skip_weightless_classes(const Tile& tile, TileSums<T>& sums) const {
+        for (std::size_t r = 0; r < tile.lanes; ++r)
+            if (weight_of_target(sums, r) == 0.0) {
+                sums.read[r] = T(0);
+                sums.all_read = false;
+            }
+    }
+
+    /// Note [reference of a row]
+    T reference_logit(const RowPlace& place) const {
+        constexpr std::size_t piece = 64;
+        T buffer[piece];
+        bool found = false;
+        const auto look = [&](std::size_t first, std::size_t n) {
+            const T* x = arrays_.input.read(place, first, n, Buffer<T>(buffer));
+            return transform_.first_finite(kernels(), x, n, &found);
+        };
+        if (!transform_.shifts())
+            return T(0);
+        T reference = place.target != no_index ? look(place.target, 1) : T(0);
+        for (std::size_t first = 0; first < call_.classes && !found; first += piece)
+            reference = look(first, std::min(piece, call_.classes - first));
+        return reference;
+    }
+    const T* logits(const RowPlace& place, std::size_t first, std::size_t n, T reference, Scratch<T>& scratch) const {
+        const T* x = arrays_.input.read(place, first, n, scratch.raw_logits);
+        if (transform_.identity())
+            return x;
+        const std::size_t label = place.target;
+        const bool here = label != no_index && label >= first && label < first + n;
+        transform_.apply(kernels(), x, n, here ? label - first : no_index, reference, scratch.logits.data());
+        return scratch.logits.data();
+    }
+    /// Remembers the references of a tile's rows, and gives their log-sum-exps what these took off.
+    void refer_to_logits(const Tile& tile, TileSums<T>& sums) const {
+        for (std::size_t r = 0; r < tile.lanes; ++r) {
+            if (!sums.referenced) {
+                RowPlace place = tile.place(r < tile.count ? r : 0);
+                place.target = sums.class_of(r, call_.classes);
+                sums.reference[r] = r < tile.count && sums.reads(r) ? reference_logit(place) : T(0);
+            }
+            if (terms_.z_loss != 0.0)
+                sums.excluding.lse[r] += transform_.scale() * static_cast<double>(sums.reference[r]);
+        }
+    }
+
+    /// An upstream gradient of 0 removes the row's, whatever that is.
+    static void clear_without_upstream(const Tile& tile, const double* upstream, TileSums<T>& sums) {
+        for (std::size_t r = 0; r < tile.lanes; ++r)
+            if (upstream[r] == 0.0) {
+                sums.out_scale[r] = sums.linear[r] = sums.value[r] = 0.0;
+                sums.columns.scale[r] = sums.columns.linear[r] = sums.columns.value[r] = T(0);
+            }
+    }
+
+    /// Has rows that are not ordinary (KernelTable::index_terms) take the row traversal, and end_alone.
+    void find_exact_rows(const Tile& tile, const TermRows<T>& rows, TileSums<T>& sums) const {
+        if (!sums.any_careful)
+            std::fill(sums.careful, sums.careful + tile.lanes, false);
+        const auto extreme = [](const double* factors, std::size_t r) {
+            return factors != nullptr && !is_moderate(factors[r]);
+        };
+        for (std::size_t r = 0; r < tile.count; ++r) {
+            if (!sums.reads(r))
+                continue;
+            bool exact = all_exact_ || !(std::fabs(sums.loss[r]) < large_loss);
+            exact |= extreme(rows.class_weight, r) || extreme(rows.weight, r) || extreme(rows.upstream, r);
+            if (arrays_.grad.given())
+                exact |= !std::isfinite(sums.out_scale[r]) || !std::isfinite(sums.linear[r]) ||
+                         !std::isfinite(sums.value[r]);
+            if (exact)
+                sums.any_careful = sums.any_careful_terms = sums.careful[r] = true;
+        }
+    }
+
+    /// Of a row that stands alone. Losses whose sum float64 may not hold are added up apart.
+    void set_loss(const RowPlace& place, const ScaledNumber& loss, TileSums<T>& one) const {
+        one.loss[0] = loss.value();
+        if (arrays_.loss.given()) {
+            arrays_.loss.set(place, one.loss[0]);
+        } else if (loss.is_finite() && !(std::fabs(one.loss[0]) < large_loss)) {
+            large_losses_[place.row / chunk_rows_].add(loss);
+            one.loss[0] = 0.0;
+        }
+    }
+    double reduced(double sum) const {
+        ScaledPairSum all;
+        all.add(sum);
+        bool any = false;
+        for (const ScaledPairSum& losses : large_losses_) {
+            any |= !losses.total().is_zero();
+            all.add(losses.total());
+        }
+        if (!any || call_.normalization.gradient_is_zero)
+            return call_.normalization.reduce(sum);
+        return (all.total() / call_.normalization.divisor).value();
+    }
+
     double spread() const { return terms_.smoothing / terms_.classes; }
     /// q of the target, whose weight is w.
     T target_coefficient(double w) const { return static_cast<T>(w * ((1.0 - terms_.smoothing) + spread())); }
@@ -230,10 +394,10 @@ private:
     void write_gradient(const RowPlace& place, const Write& row, std::size_t first, std::size_t n,
                         const T* exponentials, T* out, Scratch<T>& scratch) const {
         const double linear = linear_ ? row.linear : 0.0;
-        const bool beyond = !std::isfinite(static_cast<T>(row.scale)) || !std::isfinite(static_cast<T>(linear));
+        const bool beyond = !std::isfinite(static_cast<T>(row.scale)) || !holds(linear);
         const Coefficients q = linear_ ? coefficients(place, first, n, scratch) : Coefficients{};
         const bool carefully = row.careful || beyond || q.far != nullptr;
-        const T* x = carefully || exponentials == nullptr ? logits(place, first, n, scratch) : nullptr;
+        const T* x = carefully || exponentials == nullptr ? logits(place, first, n, row.reference, scratch) : nullptr;
         const Patch<T> patch = patch_of(row, first, n);
         if (carefully)
             write_carefully(x, n, row, linear, q, patch, out);
@@ -245,6 +409,12 @@ private:
             transform_.pull_back(kernels(), arrays_.input.read(place, first, n, scratch.raw_logits), n, out);
         if (beyond || q.far != nullptr)
             kernels().canonical_nan(out, n);
+    }
+
+    void write_exactly(const RowPlace& place, const Write& row, std::size_t first, std::size_t n, T* out,
+                       Scratch<T>& scratch) const {
+        exact_rows_.write(place, row.exact, first, n, scratch.raw_logits, out);
+        kernels().canonical_nan(out, n);
     }
 
     static Patch<T> patch_of(const Write& row, std::size_t first, std::size_t n) {
@@ -333,6 +503,7 @@ private:
     const LogitCall& call_;
     const KernelTable& table_;
     CrossEntropyArrays<T> arrays_;
+    ExactRows<T> exact_rows_;
     LogitTransform<T> transform_;
     TermOptions terms_;
     bool linear_;
@@ -340,6 +511,11 @@ private:
     bool staged_ = false;
     StoreMode mode_ = StoreMode::cached;
     std::vector<double> class_weights_;
+    bool zero_gradient_ = false;
+    bool all_exact_ = false;          // Note [exact rows]
+    ScaledNumber grad_factor_ = 1.0;  // TermOptions::grad_factor
+    std::size_t chunk_rows_ = 1;
+    mutable std::vector<ScaledPairSum> large_losses_;  // of each chunk of rows
 };
 
 }  // namespace logitloss::detail
