@@ -26,12 +26,13 @@ struct Scratch {
     Buffer<T> logits, raw_logits, coefficients, weights, out;
     ColumnBuffer<T> logit_columns, coefficient_columns, out_columns;  ///< of a tile
     Buffer<T> transformed_columns;
-    std::vector<RowBlock<T>> blocks;  ///< of a row of several
+    std::vector<RowBlock<T>> blocks;  ///< of a row, as many as are kept
 
     /// `tile_rows`: 0 if there are no tiles; `staged`: whether any operand of a row needs a buffer.
-    Scratch(std::size_t classes, std::size_t tile_rows, bool staged, std::size_t kept_exponentials)
+    Scratch(std::size_t classes, std::size_t tile_rows, bool staged, std::size_t kept_exponentials,
+            std::size_t kept_blocks)
         : Scratch(staged || tile_rows > 0 ? std::min(classes, block_size) : 0, tile_rows * classes, kept_exponentials,
-                  (classes + block_size - 1) / block_size) {}
+                  kept_blocks) {}
 
     /// `columns`, if it is a buffer of a tile's logits, transformed or not, and so may be written.
     T* own_columns(const T* columns) const {
@@ -42,7 +43,7 @@ struct Scratch {
     }
 
 private:
-    Scratch(std::size_t block, std::size_t tile, std::size_t kept, std::size_t row_blocks)
+    Scratch(std::size_t block, std::size_t tile, std::size_t kept, std::size_t kept_blocks)
         : space(BufferSpace::bytes<T>(kept) + 5 * BufferSpace::bytes<T>(block) + 7 * BufferSpace::bytes<T>(tile)),
           exponentials(space.take<T>(kept)),
           logits(space.take<T>(block)),
@@ -54,7 +55,7 @@ private:
           coefficient_columns(space, tile),
           out_columns(space, tile),
           transformed_columns(space.take<T>(tile)),
-          blocks(row_blocks > 1 ? row_blocks : 0) {}
+          blocks(kept_blocks) {}
 };
 
 /// How a problem's rows are cut up. All of it follows from the shape, never from the number of threads.
@@ -105,6 +106,8 @@ struct RowPlan {
 ///   const T* logits(const RowPlace&, first, n, Scratch&)   n classes from `first` on
 ///   bool linear()                                          whether it wants sums over coefficients, which are
 ///   const T* coefficients(const RowPlace&, first, n, Scratch&)   (null: all 1)
+///   bool has_values()                                      whether log-sum-exps of rows that are summed whole are wanted,
+///   double summed_again_below(classes)                     and sums in two parts where LSE - max is less than this
 ///   void end_rows(const Tile&, TileSums&)                  losses, and what the second sweep needs
 ///   bool has_losses()                                      whether end_rows sets TileSums::loss
 ///   bool writes(), bool writes_exponentials()              whether there is an output, and one made of exponentials
@@ -140,7 +143,8 @@ public:
         scratch_.reserve(static_cast<std::size_t>(workers));
         for (int worker = 0; worker < workers; ++worker)
             scratch_.emplace_back(plan.classes, plan.tile_rows, staged,
-                                  kept_rows * kept_stride_ + (kept_stride_ == 0 ? 0 : 64 / sizeof(T)));
+                                  kept_rows * kept_stride_ + (kept_stride_ == 0 ? 0 : 64 / sizeof(T)),
+                                  kept_blocks(worker));
     }
 
     double run() {
@@ -208,11 +212,14 @@ private:
         const NextTile next = problem_.next(tile);
         const TakenOut taken_out = problem_.taken_out();
         T* const own = scratch.own_columns(x.data);
-        if (taken_out == TakenOut::none)
-            sum_columns(kernels(), tile, x, plan_.classes, sums, next, exponentials);
-        else
+        if (taken_out == TakenOut::none) {
+            const bool near = sum_columns(kernels(), tile, x, plan_.classes, sums, next, exponentials);
+            if (Again again; pick_again(tile, near, sums, again))
+                sum_columns_again(kernels(), tile, x, plan_.classes, again.wanted, sums);
+        } else {
             sum_columns_excluding(kernels(), tile, taken_out == TakenOut::largest, problem_.end_parts(), x, own,
                                   plan_.classes, sums, next, exponentials);
+        }
         if (own != nullptr && taken_out != TakenOut::none && problem_.reads_columns_again())
             TakenOutOfColumns<T>(tile, sums.target, own).put_back(sums.excluding.logit);
         if (problem_.linear()) {
@@ -300,7 +307,7 @@ private:
         write_rest(before, scratch);
         for (std::size_t r = tile.count; r < tile.lanes; ++r)
             set_neutral(sums, r);
-        end_lanes(tile, sums);
+        end_lanes(tile, sums, scratch);
         problem_.end_rows(tile, sums);
         if (!sums.all_read || sums.any_careful)
             end_others(batch, scratch);
@@ -343,14 +350,61 @@ private:
     }
     /// Numbers that a lane can be computed with, though nobody wants the result.
     void set_neutral(TileSums<T>& sums, std::size_t r) const {
-        set_sums(sums, r, 1.0, 0.0, T(0), T(0));
+        set_sums(sums, r, 8.0, 0.0, T(0), T(0));  // whose logarithm is not near 0
         sums.gaps[r] = sums.other_mass[r] = sums.out_mass[r] = 0.0;
     }
-    void end_lanes(const Tile& tile, TileSums<T>& sums) const {
-        if (problem_.taken_out() == TakenOut::none)
-            kernels().log_sum_exp_ends(&sums.whole, tile.lanes);
-        else
+    /// Ends rows that were read one by one.
+    void end_lanes(const Tile& tile, TileSums<T>& sums, Scratch<T>& scratch) const {
+        if (problem_.taken_out() != TakenOut::none) {
             kernels().excluded_ends(&sums.excluding, tile.lanes, problem_.end_parts());
+            return;
+        }
+        sums.whole.rounding = plan_.classes == 1 ? 0.0 : LogSumExpEnds<T>().rounding;
+        const bool near = kernels().log_sum_exp_ends(&sums.whole, tile.lanes);
+        Again again;
+        if (!pick_again(tile, near, sums, again))
+            return;
+        for (std::size_t r = 0; r < tile.count; ++r)
+            if (again.wanted[r] != 0.0)
+                sum_again(place_in(tile, r, sums), r, sums, scratch);
+        kernels().paired_ends(&sums.whole, nullptr, tile.lanes);
+    }
+
+    // ---------------------------------------------------------- rows summed once more: Note [log-sum-exp near 0]
+
+    struct Again {
+        double wanted[most_lanes];  ///< not 0 of those rows
+    };
+
+    /// Whether there are any; `near`: whether a value is near 0.
+    bool pick_again(const Tile& tile, bool near, const TileSums<T>& sums, Again& again) const {
+        const double below = problem_.summed_again_below(plan_.classes);
+        if (!problem_.has_values() || !(near || below > 0.0))
+            return false;
+        bool any = false;
+        for (std::size_t r = 0; r < tile.lanes; ++r) {
+            const bool counts = r < tile.count && sums.reads(r) && !(sums.any_careful && sums.careful[r]);
+            const bool wanted = counts && (sums.whole.near[r] != 0.0 || sums.whole.above_max[r] < below);
+            again.wanted[r] = wanted ? 1.0 : 0.0;
+            any |= wanted;
+        }
+        return any;
+    }
+
+    void sum_again(const RowPlace& place, std::size_t r, TileSums<T>& sums, Scratch<T>& scratch) const {
+        PairedSum below;
+        double met = 0.0;
+        const auto top = static_cast<double>(sums.whole.max[r]);
+        for (std::size_t b = 0; b < plan_.blocks; ++b) {
+            const T* x = problem_.logits(place, b * block_size, length(b), scratch);
+            const SumBelow block = kernels().paired_exponentials(x, length(b), top);
+            met += block.met;
+            below.add(block.below);
+        }
+        PairedSum others(SumPair{(met - 1.0) * 0x1p512, 0.0});
+        others.add(below.value());
+        sums.whole.others[r] = others.value().first;
+        sums.whole.others_rest[r] = others.value().second;
     }
 
     /// The rows of a batch that did not end with it: they are written at once.
@@ -462,7 +516,7 @@ private:
         one.gaps[0] = row.gaps;
         one.other_mass[0] = row.other_mass;
         one.out_mass[0] = row.out_mass;
-        end_lanes(tile, one);
+        end_lanes(tile, one, scratch);
         if (row.careful)
             set_careful_end(careful_row(place, row, scratch), row.max, one);
         problem_.end_rows(tile, one);
@@ -482,6 +536,8 @@ private:
             one.whole.lse[0] = end.lse;
             one.whole.exponent[0] = end.base;
             one.whole.scale[0] = end.scale;
+            one.whole.others[0] = (1.0 / end.scale - 1.0) * 0x1p512;
+            one.whole.others_rest[0] = 0.0;
             return;
         }
         one.excluding.gap[0] = end.gap;
@@ -506,10 +562,30 @@ private:
         return block;
     }
 
+    /// Whether the blocks of a row are folded as they come, and none is kept: a row may have 100 million classes.
+    bool folds() const { return problem_.taken_out() == TakenOut::none && !problem_.linear(); }
+    /// Blocks of a row that is split, and folded, that are shared out at a time.
+    static constexpr std::size_t blocks_at_a_time = 4096;
+
+    std::size_t kept_blocks(int worker) const {
+        if (plan_.blocks == 1 || plan_.tiled())
+            return 0;
+        if (plan_.split(workers_))
+            return worker > 0 ? 0 : folds() ? std::min(plan_.blocks, blocks_at_a_time) : plan_.blocks;
+        return folds() ? 0 : plan_.blocks;
+    }
+
     void sweep(const RowPlace& place, Scratch<T>& scratch, RowSums<T>& row) const {
         if (plan_.blocks == 1) {
             const RowBlock<T> block = sweep_block(place, 0, scratch, nullptr, nullptr);
             return reducer_.merge(&block, 1, row);
+        }
+        if (folds()) {
+            StateMerger merger;
+            double top = -std::numeric_limits<double>::infinity();
+            for (std::size_t b = 0; b < plan_.blocks; ++b)
+                reducer_.fold(b, sweep_block(place, b, scratch, nullptr, nullptr), merger, top);
+            return reducer_.end_fold(merger, top, row);
         }
         for (std::size_t b = 0; b < plan_.blocks; ++b)
             scratch.blocks[b] = sweep_block(place, b, scratch, nullptr, nullptr);
@@ -553,25 +629,39 @@ private:
                 problem_.skip(place, shared);
                 continue;
             }
-            share_blocks([&](std::size_t b, Scratch<T>& scratch) {
-                shared.blocks[b] = sweep_block(place, b, scratch, nullptr, nullptr);
-            });
             RowSums<T> row;
-            reducer_.merge(shared.blocks.data(), plan_.blocks, row);
+            sweep_shared(place, shared, row);
             const Write write = end_of(place, row, one, shared);
             partial_sums_[r] = one.loss[0];
             if (problem_.writes())
-                share_blocks([&](std::size_t b, Scratch<T>& scratch) {
+                share_blocks(0, plan_.blocks, [&](std::size_t b, Scratch<T>& scratch) {
                     problem_.write(place, write, b * block_size, length(b), nullptr, scratch);
                 });
         }
     }
-    /// Calls fn(block, scratch) for every block of a row.
+    void sweep_shared(const RowPlace& place, Scratch<T>& shared, RowSums<T>& row) {
+        const std::size_t at_a_time = shared.blocks.size();
+        StateMerger merger;
+        double top = -std::numeric_limits<double>::infinity();
+        for (std::size_t first = 0; first < plan_.blocks; first += at_a_time) {
+            const std::size_t last = std::min(plan_.blocks, first + at_a_time);
+            share_blocks(first, last, [&](std::size_t b, Scratch<T>& scratch) {
+                shared.blocks[b - first] = sweep_block(place, b, scratch, nullptr, nullptr);
+            });
+            for (std::size_t b = first; folds() && b < last; ++b)
+                reducer_.fold(b, shared.blocks[b - first], merger, top);
+        }
+        if (folds())
+            reducer_.end_fold(merger, top, row);
+        else
+            reducer_.merge(shared.blocks.data(), plan_.blocks, row);
+    }
+    /// Calls fn(block, scratch) for blocks [begin, end) of a row.
     template <class Fn>
-    void share_blocks(Fn&& fn) {
-        const auto grain = std::max<std::size_t>(1, plan_.blocks / (8 * static_cast<std::size_t>(workers_)));
-        parallel_for(plan_.blocks, grain, workers_, [&](std::size_t first, std::size_t last, int worker) {
-            for (std::size_t b = first; b < last; ++b)
+    void share_blocks(std::size_t begin, std::size_t end, Fn&& fn) {
+        const auto grain = std::max<std::size_t>(1, (end - begin) / (8 * static_cast<std::size_t>(workers_)));
+        parallel_for(end - begin, grain, workers_, [&](std::size_t first, std::size_t last, int worker) {
+            for (std::size_t b = begin + first; b < begin + last; ++b)
                 fn(b, scratch_[static_cast<std::size_t>(worker)]);
         });
     }
