@@ -12,16 +12,13 @@ namespace logitloss {
 
 /// What is known of sum_j exp(a_j) over the classes of one row seen so far. By default of no class.
 ///
-/// The sum is (sum + rest) 2^exponent. Of a row that holds +inf, NaN or values beyond 2^17 in magnitude it is
-/// exp(max + sum), and exponent is `beside_max`.
+/// With `max` the largest class, sum_j exp(a_j - max) = 1 + (others + rest) 2^-512. The 1 is the maximum's own: what stands
+/// beside it keeps its digits however small it is.
 struct LogSumExpState {
-    static constexpr double nothing = -1073741824.0;    ///< exponent of a sum of no class
-    static constexpr double beside_max = 1073741824.0;  ///< exponent that says so
-
-    double sum = 0.0;
-    double rest = 0.0;                                      ///< what rounding took from sum
-    double exponent = nothing;                              ///< integral
-    double max = -std::numeric_limits<double>::infinity();  ///< the largest class
+    double max = -std::numeric_limits<double>::infinity();  ///< NaN or +inf decides the value
+    double others = 0.0;
+    double rest = 0.0;                                        ///< what rounding took from `others`
+    double value = -std::numeric_limits<double>::infinity();  ///< of one piece: what logsumexp gives; NaN after merging
 };
 
 /// The shape of `a` without its class axes. Throws axis_error, value_error (an axis named twice).
@@ -31,8 +28,8 @@ std::vector<std::ptrdiff_t> shape_of_rows(const ArrayView& a, const SoftmaxOptio
 /// Throws as logsumexp does, before anything is written.
 void logsumexp_states(const ArrayView& a, LogSumExpState* states, const SoftmaxOptions& options = {});
 
-/// The state of the classes of both. Powers of two merge exactly and the sums keep what rounding takes from them, so
-/// that the order of merging decides nothing beyond the last place of the value.
+/// The state of the classes of both. Sums keep what rounding takes from them, so that the order of merging decides
+/// nothing beyond the last place of the value.
 LogSumExpState merge(const LogSumExpState& left, const LogSumExpState& right);
 
 /// The log-sum-exps of states, one for each element of `out` in C order. `out` is float64 for float64 data and float32

@@ -119,19 +119,33 @@ struct EightSums {
     /// the library promises. Changing it changes bits.
     LOGITLOSS_INLINE double total() const {
         double t[8], error[8];
+        store_to(t, error);
+        if constexpr (!compensated)
+            return tree(t);
+        fold_all(t, error);
+        return error[0] - error[0] == 0.0 ? t[0] + error[0] : t[0];  // not of infinities and NaN
+    }
+    /// The same, and what rounding it took away.
+    LOGITLOSS_INLINE SumPair pair() const {
+        double t[8], error[8];
+        store_to(t, error);
+        fold_all(t, error);
+        const double sum = t[0] + error[0];
+        return {sum, error[0] - (sum - t[0])};
+    }
+
+private:
+    LOGITLOSS_INLINE void store_to(double (&t)[8], double (&error)[8]) const {
         for (std::size_t h = 0; h < vectors; ++h) {
             store(t + h * Vec<double>::lanes, v[h]);
             store(error + h * Vec<double>::lanes, lost[h]);
         }
-        if constexpr (!compensated)
-            return tree(t);
+    }
+    static LOGITLOSS_INLINE void fold_all(double (&t)[8], double (&error)[8]) {
         for (int step = 4; step > 0; step /= 2)
             for (int i = 0; i < step; ++i)
                 fold_pair(t, error, i, i + step);
-        return error[0] - error[0] == 0.0 ? t[0] + error[0] : t[0];  // not of infinities and NaN
     }
-
-private:
     static LOGITLOSS_INLINE double tree(const double (&t)[8]) {
         return ((t[0] + t[4]) + (t[2] + t[6])) + ((t[1] + t[5]) + (t[3] + t[7]));
     }

@@ -58,6 +58,13 @@ struct LogSumExpEnds {
     double above_max[most_lanes];  ///< out: LSE - max = log(sum 2^exponent / exp(max))
     double lse[most_lanes];        ///< out: log-sum-exp
     double scale[most_lanes];      ///< out: 1 / sum
+    /// out: 2^512 (sum 2^exponent / exp(max) - 1) in two parts, the first being the whole rounded
+    double others[most_lanes];
+    double others_rest[most_lanes];
+    /// out: not 0 where the value is so near to 0 that the error of `sum` may show: Note [log-sum-exp near 0]
+    double near[most_lanes];
+    /// in: relative error of `sum` beside that of the exponentials: what additions have rounded away
+    double rounding = sizeof(T) == sizeof(float) ? 0x1p-24 : 0x1p-52;
     /// in, for float64: weight of the classes at the maximum in each sum; null: 1. With the error e of exp(max),
     /// sum 2^exponent = own exp(max) (1 + e) + the other classes.
     const double* own = nullptr;
@@ -282,6 +289,12 @@ struct SumPair {
     double second;
 };
 
+/// A sum in two parts, the first being the whole rounded, and how many elements are apart from it.
+struct SumBelow {
+    double met;
+    SumPair below;
+};
+
 template <class T>
 struct Kernels {
     /// Sum of exponentials of a block, and its maximum; the class `excluded` counts in neither. With `exponentials`
@@ -302,8 +315,17 @@ struct Kernels {
     /// sum_j b_j exp(x_j) / 2^exponent, |x_j| at most 2^17 or -inf; a b of 0 adds 0.
     double (*weighted_exponentials)(const T* x, const T* b, std::size_t n, T exponent);
 
-    /// The first `count` rows; those up to the end of the last vector are computed too and must hold numbers.
-    void (*log_sum_exp_ends)(LogSumExpEnds<T>* rows, std::size_t count);
+    /// The first `count` rows; those up to the end of the last vector are computed too and must hold numbers. Returns
+    /// whether one of them is near 0.
+    bool (*log_sum_exp_ends)(LogSumExpEnds<T>* rows, std::size_t count);
+    /// 2^512 sum_j exp(x_j - reference) of the x_j below the reference. None is above it.
+    SumBelow (*paired_exponentials)(const T* x, std::size_t n, double reference);
+    /// `others` and `others_rest` from the classes themselves, of the lanes where `wanted` is not 0; `max` is given.
+    void (*column_paired_exponentials)(const T* x, std::ptrdiff_t stride, TileShape shape, LogSumExpEnds<T>* rows,
+                                       const double* wanted);
+    /// `above_max` and `lse` of rows that are `near`, from `max` and `others`; with `exponent`, these are
+    /// sum_j b_j exp(x_j - max) / 2^exponent of all classes.
+    void (*paired_ends)(LogSumExpEnds<T>* rows, const double* exponent, std::size_t count);
     void (*excluded_ends)(ExcludedEnds<T>* rows, std::size_t count, EndParts parts);
 
     /// Labels as class numbers, -1 outside [0, classes). `read` becomes 0 there and at the class `ignored` (-1: none),
@@ -330,7 +352,7 @@ struct Kernels {
     /// sum_j y_j dy_j; a y of 0 adds 0.
     double (*dot)(const T* y, const T* dy, std::size_t n);
     /// out_j = y_j (dy_j - dot), 0 where y_j is 0. `out` may be `y` or `dy`.
-    void (*softmax_vjp)(const T* y, const T* dy, std::size_t n, T dot, T* out);
+    void (*softmax_vjp)(const T* y, const T* dy, std::size_t n, T half_dot, T* out);
     /// out_j = dy_j - exp(y_j) sum, 0 where y_j is -inf. `out` may be `y` or `dy`.
     void (*log_softmax_vjp)(const T* y, const T* dy, std::size_t n, T sum, T* out);
 
@@ -358,7 +380,7 @@ struct Kernels {
     void (*column_log_softmax)(const T* x, std::ptrdiff_t stride, TileShape shape, const T* max, const T* above_max,
                                std::ptrdiff_t out_stride, T* out);
     void (*column_softmax_vjp)(const T* y, std::ptrdiff_t y_stride, const T* dy, std::ptrdiff_t dy_stride,
-                               TileShape shape, const T* dot, std::ptrdiff_t out_stride, T* out);
+                               TileShape shape, const T* half_dot, std::ptrdiff_t out_stride, T* out);
     void (*column_log_softmax_vjp)(const T* y, std::ptrdiff_t y_stride, const T* dy, std::ptrdiff_t dy_stride,
                                    TileShape shape, const T* sum, std::ptrdiff_t out_stride, T* out);
 
@@ -470,6 +492,11 @@ struct NumberKernels {
                             std::int64_t ignored);
     /// Adds value i to sum i mod 8, and what that addition rounds away to lost i mod 8; n is a multiple of 8.
     void (*add_strided)(const double* values, std::size_t n, double* sums, double* lost);
+    /// The largest power of two in the terms b_j exp(x_j - reference), no_exponent if there is none; and their sum under
+    /// a power of two, in two parts, the first being the whole rounded. An x of -inf or a b of 0 adds nothing; no x_j is
+    /// above the reference; weights are of any size.
+    double (*weighted_exponent)(const double* x, const double* b, std::size_t n, double reference);
+    SumPair (*weighted_pairs)(const double* x, const double* b, std::size_t n, double reference, double exponent);
 };
 
 struct KernelTable {

@@ -35,6 +35,8 @@
 
 #include "kernels/wide.inl"
 
+#include "kernels/paired.inl"
+
 #include "kernels/regression.inl"
 
 #include "kernels/information.inl"
@@ -57,6 +59,9 @@ constexpr Kernels<T> make_kernels() {
     k.sum = sum<T>;
     k.weighted_exponentials = weighted_exponentials<T>;
     k.log_sum_exp_ends = log_sum_exp_ends<T>;
+    k.paired_exponentials = paired_exponentials<T>;
+    k.column_paired_exponentials = column_paired_exponentials<T>;
+    k.paired_ends = paired_ends<T>;
     k.excluded_ends = excluded_ends_of<T>;
     k.class_numbers = class_numbers<T>;
     k.index_terms = row_terms<T, IndexTerms<T>>;
@@ -121,5 +126,5 @@ constexpr KernelTable make_table(const char* name, bool (*supported_here)()) {
             make_kernels<double>(),
             {widen_halves<Float16>, narrow_to_halves<Float16>},
             {widen_halves<BFloat16>, narrow_to_halves<BFloat16>},
-            {count_labels, add_strided}};
+            {count_labels, add_strided, weighted_exponent, weighted_pairs}};
 }

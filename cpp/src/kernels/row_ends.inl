@@ -81,16 +81,43 @@ LOGITLOSS_INLINE Vec<double> missing(const double* max, std::size_t i, const Sum
            exp_at_error(load(max + i)) * (row.own / ratio - splat(1.0));
 }
 
+/// The power of two below x >= 0; 0 of subnormal numbers.
+LOGITLOSS_INLINE Vec<double> power_below(Vec<double> x) {
+    constexpr int mantissa_bits = Constants<double>::mantissa_bits;
+    return from_bits(shift_left<mantissa_bits>(shift_right<mantissa_bits>(bits(x))));
+}
+
+/// Largest relative error of exp_at's mantissa.
+template <class T>
+constexpr double exp_error = sizeof(T) == sizeof(float) ? 0x1.44p-24 : 0x1.40p-53;
+
+/// Whether |LSE| and LSE - max are below 1 and the error of the sum may take the value further than an ulp of the larger
+/// one from the truth. Of the exponentials' errors the classes below the maximum have theirs, 1 - exp(-above) of the sum,
+/// and that share is at most above - 0.36 above^2.
+template <class T>
+LOGITLOSS_INLINE Mask<double> is_near_zero(Vec<double> lse, Vec<double> above, double rounding) {
+    constexpr double ulp = sizeof(T) == sizeof(float) ? 0x1p-23 : 0x1p-52;
+    const Vec<double> size = abs(lse);
+    const Vec<double> larger = max(size, above);
+    const Vec<double> half_rounding = power_below(size) * splat(0.5 * ulp);  // of the result
+    const Vec<double> allowed = fma(power_below(larger), splat(ulp), splat(0.0) - half_rounding);
+    const Vec<double> share = fma(above * splat(-0.36), above, above);
+    const Vec<double> error = fma(share, splat(exp_error<T>), splat(rounding));
+    return less(select(less(larger, splat(1.0)), allowed, splat(__builtin_inf())), error);
+}
+
 /// KernelTable::log_sum_exp_ends.
 ///
 /// Note [log-sum-exp at the maximum]: LSE = max + log(sum / e), e the same kernel's value at the maximum, so that one
 /// class, or one that outweighs all others, gives exactly max. For float64 the rounding error of e is taken out, all
 /// but the share that the sum has of it.
 template <class T>
-void log_sum_exp_ends(LogSumExpEnds<T>* rows, std::size_t count) {
+bool log_sum_exp_ends(LogSumExpEnds<T>* rows, std::size_t count) {
     double mantissa[most_lanes];
     double exponent[most_lanes];
     exp_at_array(rows->max, count, mantissa, exponent);
+    const Vec<double> zero = splat(0.0);
+    Vec<double> any_near = zero;
     for (std::size_t i = 0; i < count; i += Vec<double>::lanes) {
         SumOverMax row;
         row.sum = load(rows->sum + i);
@@ -100,12 +127,24 @@ void log_sum_exp_ends(LogSumExpEnds<T>* rows, std::size_t count) {
         row.power = load(rows->exponent + i) - row.e_exponent;
         row.quotient = row.sum / row.e;
         row.own = rows->own == nullptr ? splat(1.0) : load(rows->own + i);
-        LogParts<double> log = log_normal(row.quotient * power_of_two(row.power));
-        log.low = log.low + missing(rows->max, i, row);
-        store(rows->above_max + i, log.sum());
-        store(rows->lse + i, add_log(widened(rows->max, i), log));
+        const Vec<double> ratio = row.quotient * power_of_two(row.power);
+        const Vec<double> rest = missing(rows->max, i, row);
+        LogParts<double> log = log_normal(ratio);
+        log.low = log.low + rest;
+        const Vec<double> above = log.sum();
+        const Vec<double> lse = add_log(widened(rows->max, i), log);
+        store(rows->above_max + i, above);
+        store(rows->lse + i, lse);
         store(rows->scale + i, row.inverse_sum);
+        const Vec<double> others = ratio - splat(1.0);
+        const Vec<double> lost = (ratio - others) - splat(1.0);
+        store(rows->others + i, others * splat(0x1p512));
+        store(rows->others_rest + i, fma(ratio, rest, lost) * splat(0x1p512));
+        const Vec<double> near = select(is_near_zero<T>(lse, above, rows->rounding), splat(1.0), zero);
+        store(rows->near + i, near);
+        any_near = any_near + near;
     }
+    return any(less(zero, any_near));
 }
 
 /// L of rows with a class taken out that trails by `gap`: logit + gap, but where the two nearly cancel from the sum of

@@ -11,6 +11,20 @@ double scalar_function(double x) {
     return lanes[0];
 }
 
+/// scale exp(x) for x <= 0 and finite `scale`, rounded once where it is a normal number, though exp(x) may be none.
+LOGITLOSS_INLINE Vec<double> exp_times(Vec<double> x, Vec<double> scale) {
+    using C = Constants<double>;
+    const ExpAt<double> e = exp_at(max(splat(-2100.0), x));  // no scale makes more than 0 of what is below
+    const Vec<double> third = fma(e.exponent, splat(1.0 / 3.0), splat(C::magic)) - splat(C::magic);
+    const Vec<double> power = power_of_two(third);
+    return (((scale * power) * e.mantissa) * power) * power_of_two(e.exponent - (third + third));
+}
+double exp_times(double x, double scale) {
+    double lanes[Vec<double>::lanes];
+    store(lanes, exp_times(splat(x), splat(scale)));
+    return lanes[0];
+}
+
 /// KernelTable::careful_max: the largest element but `excluded`; NaN if there is a NaN; -inf of nothing.
 template <class T>
 double careful_max(const T* x, std::size_t n, std::size_t excluded) {
@@ -43,8 +57,11 @@ void careful_write(const T* x, std::size_t n, double reference, double scale, do
                    Patch<T> patch, T* out) {
     for (std::size_t i = 0; i < n; ++i) {
         const double value = static_cast<double>(x[i]);
-        const double e = value == -__builtin_inf() ? 0.0 : scalar_function<exp_everywhere<double>>(value - reference);
-        double result = e == 0.0 ? 0.0 : e * scale;  // also under an infinite factor
+        double result = 0.0;
+        if (scale - scale == 0.0)
+            result = value == -__builtin_inf() ? 0.0 : exp_times(value - reference, scale);
+        else if (scalar_function<exp_everywhere<double>>(value - reference) != 0.0)
+            result = scale;
         const double coefficient = q != nullptr ? q[i] : 1.0;
         if (linear != 0.0 && coefficient != 0.0)
             result += linear * coefficient;

@@ -210,11 +210,12 @@ void canonical_nan(T* x, std::size_t n) {
     writer.finish();
 }
 
-/// out_j = y_j (dy_j - dot), 0 where y_j is 0.
+/// out_j = y_j (dy_j - dot), 0 where y_j is 0. The difference is taken of halves, for it may be twice the largest number.
 template <class T>
-LOGITLOSS_INLINE Vec<T> softmax_vjp_step(Vec<T> y, Vec<T> dy, Vec<T> dot) {
+LOGITLOSS_INLINE Vec<T> softmax_vjp_step(Vec<T> y, Vec<T> dy, Vec<T> half_dot) {
     const Vec<T> zero = splat(T(0));
-    return with_one_nan(select(equal(y, zero), zero, y * (dy - dot)));
+    const Vec<T> half = fma(dy, splat(T(0.5)), zero - half_dot);
+    return with_one_nan(select(equal(y, zero), zero, (y + y) * half));
 }
 
 /// out_j = dy_j - exp(y_j) sum, 0 where y_j is -inf.

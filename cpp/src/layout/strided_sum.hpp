@@ -25,6 +25,13 @@ public:
         for (std::size_t i = whole; i < count; ++i)
             add(index + i, values[i]);
     }
+    /// Multiplies what was added by a power of two.
+    void scale(double power) {
+        for (int i = 0; i < 8; ++i) {
+            parts_[i] *= power;
+            lost_[i] *= power;
+        }
+    }
     double total() const {
         const double sum = tree(parts_);
         const double lost = tree(lost_);
@@ -38,6 +45,26 @@ private:
 
     double parts_[8] = {};
     double lost_[8] = {};
+};
+
+/// A sum of numbers in two parts: the whole rounded, and what that took away.
+class PairedSum {
+public:
+    PairedSum() = default;
+    explicit PairedSum(const SumPair& first) : sum_(first) {}
+
+    void add(const SumPair& term) {
+        const double sum = sum_.first + term.first;
+        const double back = sum - sum_.first;
+        const double lost = (sum_.first - (sum - back)) + (term.first - back);
+        const double rest = lost + (sum_.second + term.second);
+        sum_.first = sum + rest;
+        sum_.second = rest - (sum_.first - sum);
+    }
+    const SumPair& value() const { return sum_; }
+
+private:
+    SumPair sum_{0.0, 0.0};
 };
 
 }  // namespace logitloss::detail

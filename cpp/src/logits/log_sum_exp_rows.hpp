@@ -116,23 +116,23 @@ double reference_of(const Write& row) {
 /// that is the order of the blocks.
 class StateMerger {
 public:
-    /// First over all states, then again to add them.
-    void consider(const BlockState& state) {
+    void add(std::size_t index, const BlockState& state) {
         slow_ |= state.kind == BlockKind::slow;
-        if (state.kind == BlockKind::normal)
-            exponent_ = larger(exponent_, state.exponent);
-        else
+        if (state.kind != BlockKind::normal) {
             deep_ |= state.max > -INFINITY;
+            return;
+        }
+        if (state.exponent > exponent_) {
+            sum_.scale(power_of_two(exponent_ - state.exponent));
+            exponent_ = state.exponent;
+        }
+        sum_.add(index, state.sum * power_of_two(state.exponent - exponent_));
     }
     /// Whether the fast kernels' sums hold. Deep classes, below -2^17, add nothing to a row whose exponent is far
     /// above theirs; otherwise they decide it.
     bool careful(double anchor) const {
         constexpr double far_above_deep = -180000.0;  // an exponent; that of -fast_limit is -189,094
         return slow_ || (deep_ && larger(exponent_, anchor) < far_above_deep);
-    }
-    void add(std::size_t index, const BlockState& state) {
-        if (state.kind == BlockKind::normal)
-            sum_.add(index, state.sum * power_of_two(state.exponent - exponent_));
     }
     double exponent() const { return exponent_; }
     double sum() const { return sum_.total(); }
@@ -206,23 +206,26 @@ public:
         StateMerger merger;
         double top = -INFINITY;
         for (std::size_t b = 0; b < count; ++b) {
-            merger.consider(blocks[b].others);
+            merger.add(b, blocks[b].others);
             if (b != out_block && blocks[b].out_index != no_index)
-                merger.consider(state_of_out(blocks[b]));
+                merger.add(b, state_of_out(blocks[b]));
             top = larger(top, larger(blocks[b].others.max, blocks[b].out_logit));
         }
         row.max = static_cast<T>(top);
         take_out(blocks, out_block, row);
-        row.careful = merger.careful(anchor(blocks, out_block)) || unusable(row.out_logit, out_block) ||
-                      nothing_at_all(merger.exponent(), out_block);
-        for (std::size_t b = 0; b < count; ++b) {
-            merger.add(b, blocks[b].others);
-            if (b != out_block && blocks[b].out_index != no_index)
-                merger.add(b, state_of_out(blocks[b]));
-        }
-        row.sum = merger.sum();
-        row.exponent = merger.exponent();
+        end(merger, anchor(blocks, out_block), out_block, row);
         merge_linear(blocks, count, out_block, row);
+    }
+
+    /// Of rows that are summed whole, without linear sums: what merging gives, from blocks that come in order.
+    void fold(std::size_t b, const RowBlock<T>& block, StateMerger& merger, double& top) const {
+        merger.add(b, block.others);
+        top = larger(top, block.others.max);
+    }
+    void end_fold(const StateMerger& merger, double top, RowSums<T>& row) const {
+        row = RowSums<T>{};
+        row.max = static_cast<T>(top);
+        end(merger, no_exponent, no_index, row);
     }
 
 private:
@@ -235,15 +238,19 @@ private:
     void only(const RowBlock<T>& block, RowSums<T>& row) const {
         const std::size_t out_block = block.out_index == no_index ? no_index : 0;
         StateMerger merger;
-        merger.consider(block.others);
+        merger.add(0, block.others);
         row.max = static_cast<T>(larger(block.others.max, block.out_logit));
         take_out(&block, out_block, row);
-        row.careful = merger.careful(anchor(&block, out_block)) || unusable(row.out_logit, out_block) ||
-                      nothing_at_all(merger.exponent(), out_block);
-        row.sum = block.others.sum;
-        row.exponent = block.others.exponent;
+        end(merger, anchor(&block, out_block), out_block, row);
         row.gaps = block.gaps;
         row.other_mass = block.mass;
+    }
+
+    void end(const StateMerger& merger, double anchor, std::size_t out_block, RowSums<T>& row) const {
+        row.careful = merger.careful(anchor) || unusable(row.out_logit, out_block) ||
+                      nothing_at_all(merger.exponent(), out_block);
+        row.sum = merger.sum();
+        row.exponent = merger.exponent();
     }
 
     /// The class taken out of a block whose row takes out another one.

@@ -29,9 +29,10 @@ void find_careful_rows(const Tile& tile, bool excluding, const T* top_of_others,
     }
 }
 
-/// Maximum, exponentials and end of every row; `exponentials`: where to keep them, or null.
+/// Maximum, exponentials and end of every row; `exponentials`: where to keep them, or null. Returns whether a value is
+/// near 0.
 template <class T>
-void sum_columns(const Kernels<T>& kernels, const Tile& tile, Columns<const T> x, std::size_t classes,
+bool sum_columns(const Kernels<T>& kernels, const Tile& tile, Columns<const T> x, std::size_t classes,
                  TileSums<T>& sums, const NextTile& next, T* exponentials) {
     LogSumExpEnds<T>& ends = sums.whole;
     const bool plain = kernels.column_states(x.data, x.stride, {tile.lanes, classes},
@@ -40,7 +41,16 @@ void sum_columns(const Kernels<T>& kernels, const Tile& tile, Columns<const T> x
     sums.any_careful = false;
     if (!plain)
         find_careful_rows(tile, false, ends.max, sums);
-    kernels.log_sum_exp_ends(&ends, tile.lanes);
+    ends.rounding = 0x1p-52;  // every exponential is added in float64
+    return kernels.log_sum_exp_ends(&ends, tile.lanes);
+}
+
+/// Note [log-sum-exp near 0]: the rows whose `wanted` is not 0 once more.
+template <class T>
+void sum_columns_again(const Kernels<T>& kernels, const Tile& tile, Columns<const T> x, std::size_t classes,
+                       const double* wanted, TileSums<T>& sums) {
+    kernels.column_paired_exponentials(x.data, x.stride, {tile.lanes, classes}, &sums.whole, wanted);
+    kernels.paired_ends(&sums.whole, nullptr, tile.lanes);
 }
 
 /// Classes taken out of columns in a buffer: -inf stands in their place, which is cheaper than comparing every class's

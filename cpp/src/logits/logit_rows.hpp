@@ -66,7 +66,7 @@ struct Scratch {
     }
 
 private:
-    Scratch(std::size_t block, std::size_t tile, std::size_t kept, std::size_t row_blocks)
+    Scratch(std::size_t block, std::size_t tile, std::size_t kept, std::size_t kept_blocks)
         : space(BufferSpace::bytes<T>(kept) + 5 * BufferSpace::bytes<T>(block) + 7 * BufferSpace::bytes<T>(tile)),
           exponentials(space.take<T>(kept)),
           logits(space.take<T>(block)),
@@ -78,7 +78,7 @@ private:
           coefficient_columns(space, tile),
           out_columns(space, tile),
           transformed_columns(space.take<T>(tile)),
-          blocks(row_blocks) {}
+          blocks(kept_blocks) {}
 };
 
 /// Whether a Loss has `end_alone`.
@@ -100,6 +100,8 @@ struct EndsAlone<Loss, std::void_t<decltype(&Loss::end_alone)>> : std::true_type
 ///   const T* logits(const RowPlace&, first, n, Scratch&)   n classes from `first` on
 ///   bool linear()                                          whether it wants sums over coefficients, which are
 ///   const T* coefficients(const RowPlace&, first, n, Scratch&)   (null: all 1)
+///   bool has_values()                                      whether log-sum-exps of rows that are summed whole are wanted,
+///   double summed_again_below(classes)                     and sums in two parts where LSE - max is less than this
 ///   void end_rows(const Tile&, TileSums&)                  losses, and what the second sweep needs
 ///   bool has_losses()                                      whether end_rows sets TileSums::loss
 ///   bool writes(), bool writes_exponentials()              whether there is an output, and one made of exponentials
@@ -128,8 +130,13 @@ public:
         bool read = true;
         RowPlace place;  ///< with the row's target
         RowSums<T> sums;
+        StateMerger merger;  ///< of a row that is folded, with its largest logit and the blocks that it has
+        double top = -std::numeric_limits<double>::infinity();
+        std::size_t folded = 0;
         Write write;
     };
+    /// Blocks of a row that are kept before they are folded: a row may have 100 million classes.
+    static constexpr std::size_t blocks_at_a_time = 4096;
 
     LogitRows(Loss& loss, const RowPlan& plan, bool staged)
         : loss_(loss), plan_(plan), staged_(staged), reducer_(kernels(), loss.taken_out()) {
@@ -191,7 +198,18 @@ public:
     Block reduce(int, const RowPlace&, const Row& row, std::size_t first, std::size_t n, Scratch& scratch) const {
         return sweep_block(row.place, first, n, scratch, nullptr, nullptr);
     }
-    void fold(int, const Block* blocks, std::size_t count, Row& row) const { reducer_.merge(blocks, count, row.sums); }
+    std::size_t kept_blocks(const RowPlan&) const {
+        return folds() ? std::min(plan_.blocks, blocks_at_a_time) : plan_.blocks;
+    }
+    void fold(int, const Block* blocks, std::size_t count, Row& row) const {
+        if (plan_.blocks <= 1 || !folds())
+            return reducer_.merge(blocks, count, row.sums);
+        for (std::size_t b = 0; b < count; ++b)
+            reducer_.fold(row.folded + b, blocks[b], row.merger, row.top);
+        row.folded += count;
+        if (row.folded == plan_.blocks)
+            reducer_.end_fold(row.merger, row.top, row.sums);
+    }
     void end(const Tile&, Row* row, double* loss, Scratch& scratch) const {
         *loss = 0.0;
         if (row->read)
@@ -222,11 +240,14 @@ private:
         const NextTile next = loss_.next(tile);
         const TakenOut taken_out = loss_.taken_out();
         T* const own = scratch.own_columns(x.data);
-        if (taken_out == TakenOut::none)
-            sum_columns(kernels(), tile, x, plan_.classes, sums, next, now.exponentials);
-        else
+        if (taken_out == TakenOut::none) {
+            const bool near = sum_columns(kernels(), tile, x, plan_.classes, sums, next, now.exponentials);
+            if (Again again; pick_again(tile, near, sums, again))
+                sum_columns_again(kernels(), tile, x, plan_.classes, again.wanted, sums);
+        } else {
             sum_columns_excluding(kernels(), tile, taken_out == TakenOut::largest, loss_.end_parts(), x, own,
                                   plan_.classes, sums, next, now.exponentials);
+        }
         if (own != nullptr && taken_out != TakenOut::none && loss_.reads_columns_again())
             TakenOutOfColumns<T>(tile, sums.target, own).put_back(sums.excluding.logit);
         if (loss_.linear()) {
@@ -282,7 +303,7 @@ private:
         write_rest(before, scratch);
         for (std::size_t r = tile.count; r < tile.lanes; ++r)
             set_neutral(sums, r);
-        end_lanes(tile, sums);
+        end_lanes(tile, sums, scratch);
     }
 
     /// Sums of a row of one block to lane r of a batch.
@@ -322,15 +343,62 @@ private:
     }
     /// Numbers that a lane can be computed with, though nobody wants the result.
     void set_neutral(TileSums<T>& sums, std::size_t r) const {
-        set_sums(sums, r, 1.0, 0.0, T(0), T(0));
+        set_sums(sums, r, 8.0, 0.0, T(0), T(0));  // whose logarithm is not near 0
         sums.gaps[r] = sums.other_mass[r] = sums.out_mass[r] = 0.0;
     }
-    void end_lanes(const Tile& tile, TileSums<T>& sums) const {
-        sums.excluding.max = sums.max;
-        if (loss_.taken_out() == TakenOut::none)
-            kernels().log_sum_exp_ends(&sums.whole, tile.lanes);
-        else
+    /// Ends rows that were read one by one.
+    void end_lanes(const Tile& tile, TileSums<T>& sums, Scratch& scratch) const {
+        if (loss_.taken_out() != TakenOut::none) {
+            sums.excluding.max = sums.max;
             kernels().excluded_ends(&sums.excluding, tile.lanes, loss_.end_parts());
+            return;
+        }
+        sums.whole.rounding = plan_.classes == 1 ? 0.0 : LogSumExpEnds<T>().rounding;
+        const bool near = kernels().log_sum_exp_ends(&sums.whole, tile.lanes);
+        Again again;
+        if (!pick_again(tile, near, sums, again))
+            return;
+        for (std::size_t r = 0; r < tile.count; ++r)
+            if (again.wanted[r] != 0.0)
+                sum_again(place_in(tile, r, sums), r, sums, scratch);
+        kernels().paired_ends(&sums.whole, nullptr, tile.lanes);
+    }
+
+    // ---------------------------------------------------------- rows summed once more: Note [log-sum-exp near 0]
+
+    struct Again {
+        double wanted[most_lanes];  ///< not 0 of those rows
+    };
+
+    /// Whether there are any; `near`: whether a value is near 0.
+    bool pick_again(const Tile& tile, bool near, const TileSums<T>& sums, Again& again) const {
+        const double below = loss_.summed_again_below(plan_.classes);
+        if (!loss_.has_values() || !(near || below > 0.0))
+            return false;
+        bool any = false;
+        for (std::size_t r = 0; r < tile.lanes; ++r) {
+            const bool counts = r < tile.count && sums.reads(r) && !(sums.any_careful && sums.careful[r]);
+            const bool wanted = counts && (sums.whole.near[r] != 0.0 || sums.whole.above_max[r] < below);
+            again.wanted[r] = wanted ? 1.0 : 0.0;
+            any |= wanted;
+        }
+        return any;
+    }
+
+    void sum_again(const RowPlace& place, std::size_t r, TileSums<T>& sums, Scratch& scratch) const {
+        PairedSum below;
+        double met = 0.0;
+        const auto top = static_cast<double>(sums.whole.max[r]);
+        for (std::size_t b = 0; b < plan_.blocks; ++b) {
+            const T* x = loss_.logits(place, b * block_size, length(b), scratch);
+            const SumBelow block = kernels().paired_exponentials(x, length(b), top);
+            met += block.met;
+            below.add(block.below);
+        }
+        PairedSum others(SumPair{(met - 1.0) * 0x1p512, 0.0});
+        others.add(below.value());
+        sums.whole.others[r] = others.value().first;
+        sums.whole.others_rest[r] = others.value().second;
     }
 
     /// The rows of a batch that did not end with it: they are written at once.
@@ -422,7 +490,7 @@ private:
         one.gaps[0] = row.gaps;
         one.other_mass[0] = row.other_mass;
         one.out_mass[0] = row.out_mass;
-        end_lanes(tile, one);
+        end_lanes(tile, one, scratch);
         if (row.careful)
             set_careful_end(careful_row(place, row, scratch), row.max, one);
         loss_.end_rows(tile, one);
@@ -442,6 +510,8 @@ private:
             one.whole.lse[0] = end.lse;
             one.whole.exponent[0] = end.base;
             one.whole.scale[0] = end.scale;
+            one.whole.others[0] = (1.0 / end.scale - 1.0) * 0x1p512;
+            one.whole.others_rest[0] = 0.0;
             return;
         }
         one.excluding.gap[0] = end.gap;
@@ -462,6 +532,9 @@ private:
             reducer_.add_linear(x, loss_.coefficients(place, first, n, scratch), n, block);
         return block;
     }
+
+    /// Whether the blocks of a row are folded as they come, and none is kept: a row may have 100 million classes.
+    bool folds() const { return loss_.taken_out() == TakenOut::none && !loss_.linear(); }
 
     RowEnd careful_row(const RowPlace& place, const RowSums<T>& sums, Scratch& scratch) const {
         const Kernels<T>& kernels = this->kernels();

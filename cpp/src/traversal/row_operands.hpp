@@ -97,10 +97,16 @@ public:
         char* row = data_ + place.offset[operand_];
         if (direct_)
             return reinterpret_cast<const T*>(row) + first;
-        lines_.for_pieces(row, first, n, [&](const Line& line, char* start, std::size_t done, std::size_t run) {
-            gather(line, start, run, buffer.data() + done);
-        });
+        read_to(place, first, n, buffer.data());
         return buffer.data();
+    }
+
+    /// The same, always to `out`.
+    void read_to(const RowPlace& place, std::size_t first, std::size_t n, T* out) const {
+        lines_.for_pieces(data_ + place.offset[operand_], first, n,
+                          [&](const Line& line, char* start, std::size_t done, std::size_t run) {
+                              gather(line, start, run, out + done);
+                          });
     }
 
     /// All classes of a tile's rows, where they lie or in `buffer`.

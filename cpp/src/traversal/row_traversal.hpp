@@ -20,6 +20,7 @@ struct RowProblem {
     int sweeps() const { return 1; }           ///< how often a row is reduced
     bool writes() const { return false; }      ///< whether rows are written, those that are not read too
     bool has_losses() const { return false; }  ///< whether `end` sets losses, to be added up
+    std::size_t kept_blocks(const RowPlan& plan) const { return plan.blocks; }  ///< of a row, before they are folded
     template <class... Arguments>
     void begin(const Arguments&...) const {}
     template <class... Arguments>
@@ -45,7 +46,7 @@ struct NoBlocks {};
 ///   void finish(Scratch&)                          after the last tile of a chunk of rows
 /// for one row, if Row::read,
 ///   Block reduce(int sweep, const RowPlace&, const Row&, first, n, Scratch&)
-///   void fold(int sweep, const Block* blocks, std::size_t count, Row&)
+///   void fold(int sweep, const Block* blocks, std::size_t count, Row&)   the next of the row's blocks
 ///   void write(const RowPlace&, const Row&, first, n, Scratch&)
 /// and for whole rows, of which those that are not read may hold anything,
 ///   void reduce_columns(int sweep, const Tile&, TileRows&, Scratch&)
@@ -84,7 +85,7 @@ private:
         std::vector<Block> blocks;
 
         Worker(const Problem& problem, const RowPlan& plan)
-            : buffers(problem.scratch(plan)), blocks(plan.whole_rows ? 0 : plan.blocks) {}
+            : buffers(problem.scratch(plan)), blocks(plan.whole_rows ? 0 : problem.kept_blocks(plan)) {}
     };
 
     double run_chunk(std::size_t chunk, Worker& worker) const {
@@ -108,8 +109,8 @@ private:
     void run_rows(const Tile& tile, double* losses, Worker& worker) const {
         if constexpr (by_blocks)
             if (!plan_.whole_rows)
-                return run_row(tile, losses, worker, [&](auto&& fn) {
-                    for (std::size_t b = 0; b < plan_.blocks; ++b)
+                return run_row(tile, losses, worker, [&](std::size_t first, std::size_t last, auto&& fn) {
+                    for (std::size_t b = first; b < last; ++b)
                         fn(b, worker);
                 });
         run_tile(tile, losses, worker.buffers);
@@ -125,21 +126,27 @@ private:
             problem_.write_columns(tile, rows, scratch);
     }
 
-    /// each_block(fn) calls fn(block, worker) for all blocks of the row.
+    /// each_block(first, last, fn) calls fn(block, worker) for blocks [first, last) of the row.
     template <class EachBlock>
     void run_row(const Tile& tile, double* loss, Worker& worker, EachBlock&& each_block) const {
         const RowPlace place = tile.place(0);
         Row row{};
         problem_.begin(tile, &row, worker.buffers);
         for (int sweep = 0; row.read && sweep < problem_.sweeps(); ++sweep) {
-            each_block([&](std::size_t b, Worker& own) {
-                worker.blocks[b] = problem_.reduce(sweep, place, row, b * block_size, length(b), own.buffers);
-            });
-            problem_.fold(sweep, worker.blocks.data(), plan_.blocks, row);
+            std::size_t first = 0;
+            do {
+                const std::size_t last = std::min(plan_.blocks, first + worker.blocks.size());
+                each_block(first, last, [&](std::size_t b, Worker& own) {
+                    worker.blocks[b - first] =
+                        problem_.reduce(sweep, place, row, b * block_size, length(b), own.buffers);
+                });
+                problem_.fold(sweep, worker.blocks.data(), last - first, row);
+                first = last;
+            } while (first < plan_.blocks);
         }
         problem_.end(tile, &row, loss, worker.buffers);
         if (problem_.writes())
-            each_block([&](std::size_t b, Worker& own) {
+            each_block(0, plan_.blocks, [&](std::size_t b, Worker& own) {
                 problem_.write(place, row, b * block_size, length(b), own.buffers);
             });
     }
@@ -148,10 +155,10 @@ private:
 
     /// Few rows of many classes: the blocks of one row after another are shared out among the threads.
     bool run_split() {
-        const auto grain = std::max<std::size_t>(1, plan_.blocks / (8 * static_cast<std::size_t>(workers_)));
-        const auto share = [&](auto&& fn) {
-            parallel_for(plan_.blocks, grain, workers_, [&](std::size_t first, std::size_t last, int worker) {
-                for (std::size_t b = first; b < last; ++b)
+        const auto share = [&](std::size_t begin, std::size_t end, auto&& fn) {
+            const auto grain = std::max<std::size_t>(1, (end - begin) / (8 * static_cast<std::size_t>(workers_)));
+            parallel_for(end - begin, grain, workers_, [&](std::size_t first, std::size_t last, int worker) {
+                for (std::size_t b = begin + first; b < begin + last; ++b)
                     fn(b, scratch_[static_cast<std::size_t>(worker)]);
             });
         };

@@ -92,6 +92,8 @@ public:
     bool writes() const { return arrays_.grad.given(); }
     bool writes_exponentials() const { return arrays_.grad.given(); }
     bool has_losses() const { return true; }
+    bool has_values() const { return false; }
+    double summed_again_below(std::size_t) const { return 0.0; }
 
     void read_rows(const Tile& tile, TileSums<T>& sums) const {
         if (call_.indices)

@@ -25,13 +25,11 @@ enum class Written { nothing, softmax, log_softmax };
 template <class T>
 LogSumExpState state_of(const TileSums<T>& sums, std::size_t r) {
     const LogSumExpEnds<T>& ends = sums.whole;
-    if (!sums.any_careful || !sums.careful[r])
-        return {ends.sum[r], 0.0, ends.exponent[r], static_cast<double>(sums.max[r])};
-    if (ends.lse[r] == -std::numeric_limits<double>::infinity())
-        return {};
-    if (std::isfinite(ends.lse[r]))
-        return {ends.above_max[r], 0.0, LogSumExpState::beside_max, ends.exponent[r]};
-    return {0.0, 0.0, LogSumExpState::beside_max, ends.lse[r]};
+    const bool careful = sums.any_careful && sums.careful[r];
+    if (careful && !std::isfinite(ends.lse[r]))
+        return {ends.lse[r], 0.0, 0.0, ends.lse[r]};
+    const double max = careful ? ends.exponent[r] : static_cast<double>(sums.max[r]);
+    return {max, ends.others[r], ends.others_rest[r], ends.lse[r]};
 }
 
 /// One state per row, in C order of the rows.
@@ -120,6 +118,13 @@ public:
     bool writes_exponentials() const { return written_ == Written::softmax; }
 
     bool has_losses() const { return false; }
+    bool has_values() const { return lse_.given() || states_.given(); }
+    /// A state merges with whatever comes, and may be near 0 then. Where many classes share the sum their errors cancel.
+    double summed_again_below(std::size_t classes) const {
+        if (!states_.given())
+            return 0.0;
+        return classes <= 128 ? std::numeric_limits<double>::infinity() : 3.0;
+    }
 
     void end_rows(const Tile& tile, TileSums<T>& sums) const {
         if (lse_.given())
@@ -136,6 +141,8 @@ public:
                     sums.value[r] = factor == nullptr ? 1.0 : factor[r];
             sums.writable =
                 kernels().scale_rows(sums.whole.exponent, sums.out_scale, factor, tile.lanes, &sums.columns);
+            if (factor != nullptr)
+                sums.writable &= look_at_factors(tile, factor, sums);
         } else if (written_ == Written::log_softmax) {
             std::copy(sums.excluding.gap, sums.excluding.gap + tile.lanes, sums.out_scale);
             // With a +inf in the row: -inf elsewhere, NaN there, which is what x - max gives.
@@ -143,6 +150,19 @@ public:
                 sums.out_scale[0] = 0.0;
             sums.writable = kernels().scale_rows(sums.out_scale, sums.out_scale, nullptr, tile.lanes, &sums.columns);
         }
+    }
+    /// A factor of 0 removes its row, whatever that holds. Returns whether write_columns does for all rows: none is removed
+    /// that is not finite, and no factor brings exponentials back that T has taken for 0.
+    bool look_at_factors(const Tile& tile, const double* factor, TileSums<T>& sums) const {
+        bool ordinary = true;
+        for (std::size_t r = 0; r < tile.count; ++r) {
+            if (factor[r] == 0.0) {
+                ordinary &= std::isfinite(sums.whole.lse[r]);
+                sums.out_scale[r] = 0.0;
+            }
+            ordinary &= !is_beyond(sums.out_scale[r]);
+        }
+        return ordinary;
     }
     Write skip(const RowPlace&) const { return Write{}; }
     Write write_of(const TileSums<T>& sums, std::size_t r, bool careful, std::size_t) const {
@@ -155,7 +175,7 @@ public:
 
     bool goes_along(const Write& row) const {
         return written_ == Written::softmax && out_.direct() && mode_ != StoreMode::streaming && !row.careful &&
-               std::isfinite(static_cast<T>(row.scale));
+               row.scale != 0.0 && !is_beyond(row.scale);
     }
     KeptRow<T> kept_row(const RowPlace& place, const Write& row, const T* exponentials) const {
         return {exponentials, static_cast<T>(row.scale), T(-0.0),
@@ -164,13 +184,15 @@ public:
 
     void write(const RowPlace& place, const Write& row, std::size_t first, std::size_t n, const T* exponentials,
                Scratch<T>& scratch) const {
-        const bool beyond = written_ == Written::softmax && !std::isfinite(static_cast<T>(row.scale));
+        const bool beyond = written_ == Written::softmax && is_beyond(row.scale);
         const bool again = exponentials == nullptr || row.careful || beyond;
         const T* x = again ? logits(place, first, n, scratch) : nullptr;
         T* out = out_.place(place, first, scratch.out);
         const Kernels<T>& k = kernels();
         const bool nan = written_ == Written::log_softmax ? row.above_max != row.above_max : row.scale != row.scale;
-        if (nan)
+        if (written_ == Written::softmax && row.scale == 0.0)
+            std::fill(out, out + n, T(0));
+        else if (nan)
             std::fill(out, out + n, static_cast<T>(quiet_nan));
         else if (written_ == Written::log_softmax)
             write_log_softmax(x, n, row, out);
@@ -208,6 +230,10 @@ public:
 
 private:
     const Kernels<T>& kernels() const { return kernels_.of<T>(); }
+
+    /// Whether the kernels' exponentials do not do under such a factor, which is NaN, infinite or makes numbers of those
+    /// that T has taken for 0.
+    static bool is_beyond(double scale) { return !(std::fabs(scale) <= 0x1p50); }
 
     void write_log_softmax(const T* x, std::size_t n, const Write& row, T* out) const {
         kernels().log_softmax(x, n, row.max, row.above_max, out);

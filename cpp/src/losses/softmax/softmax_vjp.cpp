@@ -1,5 +1,7 @@
 // Vector-Jacobian products of softmax and log-softmax, from their results.
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <vector>
 
 #include "arguments/arguments.hpp"
@@ -32,14 +34,23 @@ public:
               out_columns(space, tile) {}
     };
     using Block = double;
+    /// Of a row that the kernels do not do for.
+    struct CarefulSum {
+        bool removed = false;  ///< by a dy of 0 throughout
+        double total = 0.0;    ///< times `scale`
+    };
     struct Row {
         bool read = true;
-        T sum = T(0);
+        bool careful = false;
+        double sum = 0.0;
+        CarefulSum in_float64;
     };
     /// A tile between its steps.
     struct TileRows {
         Columns<const T> y, dy;
         T sums[most_lanes];
+        bool careful[most_lanes];
+        bool any_careful = false;
     };
 
     VjpRows(const Argument& y, const Argument& dy, const Output& out, const std::vector<int>& axes, bool of_log)
@@ -53,6 +64,8 @@ public:
         }
         positions_.simplify(true);
         classes_.simplify(true);
+        wide_y_ = RowInput<double>(y, positions_, 0, classes_, 0);
+        wide_dy_ = RowInput<double>(dy, positions_, 1, classes_, 1);
         y_ = RowInput<T>(y, positions_, 0, classes_, 0);
         dy_ = RowInput<T>(dy, positions_, 1, classes_, 1);
         out_ = RowOutput<T>(out, positions_, 2, classes_, 2);
@@ -66,7 +79,6 @@ public:
     Scratch scratch(const RowPlan& plan) const {
         return Scratch(std::min(plan.classes, block_size), plan.tile_rows * plan.classes);
     }
-    void end(const Tile&, const Row*, const double*, const Scratch&) const {}
     void end(const Tile&, const TileRows&, const double*, const Scratch&) const {}
 
     double reduce(int, const RowPlace& place, const Row&, std::size_t first, std::size_t n, Scratch& scratch) const {
@@ -77,13 +89,23 @@ public:
         StridedSum sum;
         for (std::size_t b = 0; b < count; ++b)
             sum.add(b, blocks[b]);
-        row.sum = static_cast<T>(sum.total());
+        row.sum = sum.total();
+    }
+    void end(const Tile& tile, Row* row, const double*, const Scratch&) const {
+        row->careful = is_careful(tile.place(0), row->sum);
+        if (row->careful)
+            row->in_float64 = careful_sum(tile.place(0));
     }
     void write(const RowPlace& place, const Row& row, std::size_t first, std::size_t n, Scratch& scratch) const {
-        const T* y = y_.read(place, first, n, scratch.y);
-        const T* dy = dy_.read(place, first, n, scratch.dy);
         T* out = out_.place(place, first, scratch.out);
-        (of_log_ ? kernels_.log_softmax_vjp : kernels_.softmax_vjp)(y, dy, n, row.sum, out);
+        if (row.careful) {
+            write_carefully(place, row.in_float64, first, n,
+                            [&](std::size_t j, double value) { out[j - first] = static_cast<T>(value); });
+        } else {
+            const T* y = y_.read(place, first, n, scratch.y);
+            const T* dy = dy_.read(place, first, n, scratch.dy);
+            (of_log_ ? kernels_.log_softmax_vjp : kernels_.softmax_vjp)(y, dy, n, taken_by_kernel(row.sum), out);
+        }
         out_.store(place, first, n, out);
     }
 
@@ -96,22 +118,109 @@ public:
             kernels_.column_sum(rows.dy.data, rows.dy.stride, shape, nullptr, sums);
         else
             kernels_.column_dot(rows.y.data, rows.y.stride, rows.dy.data, rows.dy.stride, shape, sums);
-        for (std::size_t r = 0; r < tile.lanes; ++r)
-            rows.sums[r] = static_cast<T>(sums[r]);
+        for (std::size_t r = 0; r < tile.lanes; ++r) {
+            rows.sums[r] = taken_by_kernel(sums[r]);
+            rows.careful[r] = r < tile.count && is_careful(tile.place(r), sums[r]);
+            rows.any_careful |= rows.careful[r];
+        }
     }
     void write_columns(const Tile& tile, const TileRows& rows, Scratch& scratch) const {
         const TileShape shape{tile.lanes, classes_.count()};
-        const Columns<T> out = out_.columns(tile, scratch.out_columns);
+        // Careful rows are put into the columns afterwards, and must find y and dy as they were.
+        const Columns<T> own{scratch.out_columns.columns.data(), static_cast<std::ptrdiff_t>(tile.lanes)};
+        const Columns<T> out = rows.any_careful ? own : out_.columns(tile, scratch.out_columns);
         (of_log_ ? kernels_.column_log_softmax_vjp : kernels_.column_softmax_vjp)(
             rows.y.data, rows.y.stride, rows.dy.data, rows.dy.stride, shape, rows.sums, out.stride, out.data);
-        out_.store_columns(kernels_, tile, shape.classes, out.data, scratch.out_columns);
+        for (std::size_t r = 0; rows.any_careful && r < tile.count; ++r)
+            if (rows.careful[r])
+                write_carefully(
+                    tile.place(r), careful_sum(tile.place(r)), 0, shape.classes,
+                    [&](std::size_t j, double value) { out.data[j * tile.lanes + r] = static_cast<T>(value); });
+        store_columns(tile, out, scratch);
     }
 
 private:
+    /// What the kernels take: sum_k dy_k, or half of sum_k y_k dy_k.
+    T taken_by_kernel(double reduced) const { return static_cast<T>(of_log_ ? reduced : 0.5 * reduced); }
+
+    /// Whether the kernels do not do for a row: its sum is near the largest number, and may have left T on the way or
+    /// leave it in the next step; or it is NaN, as it also is where y is NaN and dy, being 0 throughout, removes that.
+    bool is_careful(const RowPlace& place, double reduced) const {
+        constexpr double largest = static_cast<double>(std::numeric_limits<T>::max()) / 4;
+        return !(std::fabs(reduced) <= largest) || (of_log_ && reduced == 0.0 && removed(place));
+    }
+
+    static constexpr std::size_t piece = 256;
+
+    /// Calls fn(first, n, y, dy) for the pieces of classes [begin, end), in float64.
+    template <class Fn>
+    void for_pieces(const RowPlace& place, std::size_t begin, std::size_t end, Fn&& fn) const {
+        double y[piece], dy[piece];
+        for (std::size_t first = begin; first < end; first += piece) {
+            const std::size_t n = std::min(piece, end - first);
+            wide_y_.read_to(place, first, n, y);
+            wide_dy_.read_to(place, first, n, dy);
+            fn(first, n, y, dy);
+        }
+    }
+
+    bool removed(const RowPlace& place) const {
+        double dy[piece];
+        for (std::size_t first = 0; first < classes_.count(); first += piece) {
+            const std::size_t n = std::min(piece, classes_.count() - first);
+            wide_dy_.read_to(place, first, n, dy);
+            if (std::any_of(dy, dy + n, [](double d) { return d != 0.0; }))
+                return false;
+        }
+        return true;
+    }
+
+    /// Of a careful row: what the sum over its classes is, with dy scaled down lest it overflow.
+    CarefulSum careful_sum(const RowPlace& place) const {
+        StridedSum sum;
+        for_pieces(place, 0, classes_.count(),
+                   [&](std::size_t first, std::size_t n, const double* y, const double* dy) {
+                       for (std::size_t j = 0; j < n; ++j)
+                           if (of_log_ || y[j] != 0.0)
+                               sum.add(first + j, (of_log_ ? 1.0 : y[j]) * (dy[j] * scale));
+                   });
+        return {removed(place), sum.total()};
+    }
+
+    /// Calls put(j, value) for classes [first, first + n) of a careful row.
+    template <class Put>
+    void write_carefully(const RowPlace& place, const CarefulSum& sum, std::size_t first, std::size_t n,
+                         const Put& put) const {
+        const Kernels<double>& float64 = detail::kernels().float64;
+        for_pieces(place, first, first + n,
+                   [&](std::size_t begin, std::size_t count, const double* y, const double* dy) {
+                       double values[piece];
+                       for (std::size_t j = 0; j < count; ++j) {
+                           const double scaled = dy[j] * scale;
+                           double p = y[j];
+                           if (of_log_)
+                               float64.exp(&p, 1, &p);
+                           const bool masked = of_log_ ? y[j] == -INFINITY : y[j] == 0.0;
+                           const double value = of_log_ ? scaled - p * sum.total : p * (scaled - sum.total);
+                           values[j] = sum.removed || masked ? 0.0 : value / scale;
+                       }
+                       float64.canonical_nan(values, count);
+                       for (std::size_t j = 0; j < count; ++j)
+                           put(begin + j, values[j]);
+                   });
+    }
+
+    void store_columns(const Tile& tile, const Columns<T>& out, Scratch& scratch) const {
+        out_.store_columns(kernels_, tile, classes_.count(), out.data, scratch.out_columns);
+    }
+
+    static constexpr double scale = sizeof(T) == sizeof(double) ? 0x1p-64 : 1.0;
+
     const Kernels<T>& kernels_;
     Positions positions_, classes_;
     bool of_log_;
     RowInput<T> y_, dy_;
+    RowInput<double> wide_y_, wide_dy_;  // for careful rows
     RowOutput<T> out_;
 };
 
@@ -126,9 +235,10 @@ void run_vjp(const ArrayView& y_view, const ArrayView& dy_view, const MutableArr
     require_dtype(out, y.view.dtype);
     require_shape(out, y.shape);
     require_no_overlap(out, {&y, &dy}, {&y, &dy});
-    with_arithmetic_type(y.view.dtype, [&](auto number) {
-        VjpRows<decltype(number)>(y, dy, out, axes, of_log).run(options.num_threads);
-    });
+    // A float64 dy beside a narrower y may be beyond float32's range, and the result within.
+    const DType arithmetic = dy.view.dtype == DType::float64 ? dy.view.dtype : y.view.dtype;
+    with_arithmetic_type(
+        arithmetic, [&](auto number) { VjpRows<decltype(number)>(y, dy, out, axes, of_log).run(options.num_threads); });
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "arguments/arguments.hpp"
+#include "layout/strided_sum.hpp"
 #include "logitloss/logsumexp.hpp"
 #include "runtime/dispatch.hpp"
 #include "runtime/entry.hpp"
@@ -98,75 +99,121 @@ private:
             buffers.b[j] = buffers.a[j] == -infinity && b[j] == b[j] ? 0.0 : b[j];
         return {buffers.a.data(), buffers.b.data(), n};
     }
-    /// As read(), with the weights times 2^lift.
-    Elements read_lifted(const RowPlace& place, const RowPlan& plan, std::size_t index, double lift,
-                         Scratch& buffers) const {
-        Elements block = read(place, plan, index, buffers);
-        if (lift == 0.0)
-            return block;
-        const double factor = std::ldexp(1.0, static_cast<int>(lift));
-        for (std::size_t j = 0; j < block.n; ++j)
-            buffers.b[j] = block.b[j] * factor;
-        return {block.x, buffers.b.data(), block.n};
-    }
+    /// What a look at a row's weights says.
+    struct Weights {
+        double heaviest = 0.0;
+        double lightest = infinity;  // of those that are not 0
+        bool positive = false;
+        bool negative = false;
+
+        void look(const double* b, std::size_t n) {
+            for (std::size_t j = 0; j < n; ++j) {
+                const double size = std::fabs(b[j]);
+                heaviest = std::fmax(heaviest, size);
+                lightest = std::fmin(lightest, size == 0.0 ? infinity : size);
+                positive |= b[j] > 0.0;
+                negative |= b[j] < 0.0;
+            }
+        }
+        /// Whether sums cannot cancel, and products with exponentials stay among the normal numbers, once lifted.
+        bool ordinary() const { return !(positive && negative) && heaviest < 0x1p400 && lightest > 0x1p-400; }
+    };
+    static constexpr double lift = 512.0;  // an exponent: sums are made of terms so much larger
 
     void run_row(const RowPlace& place, const RowPlan& plan, Scratch& buffers) const {
         double top = -infinity;
-        double heaviest = 0.0;
+        Weights weights;
         for (std::size_t index = 0; index < plan.blocks; ++index) {
             const Elements block = read(place, plan, index, buffers);
             const double block_top = kernels_.careful_max(block.x, block.n, no_index);
             top = block_top > top || block_top != block_top ? block_top : top;
-            for (std::size_t j = 0; j < block.n; ++j)
-                heaviest = std::fmax(heaviest, std::fabs(block.b[j]));
+            weights.look(block.b, block.n);
         }
-        const SignedLog result = end_of(place, plan, top, heaviest, buffers);
+        const SignedLog result = end_of(place, plan, top, weights, buffers);
         out_.set(place, !signed_ && result.sign < 0.0 ? quiet_nan : result.log);
         if (signed_)
             sign_.set(place, result.sign);
     }
 
-    /// `heaviest`: the largest |b|. Unless that is huge, the weights are lifted while they are added up, lest products
-    /// with small ones leave the normal numbers.
-    SignedLog end_of(const RowPlace& place, const RowPlan& plan, double top, double heaviest, Scratch& buffers) const {
+    SignedLog end_of(const RowPlace& place, const RowPlan& plan, double top, const Weights& weights,
+                     Scratch& buffers) const {
         if (top != top)
             return {quiet_nan, quiet_nan};
         if (top == -infinity)
             return weight_is_nan(place, plan, buffers) ? SignedLog{quiet_nan, quiet_nan} : SignedLog{-infinity, 0.0};
-        if (top == infinity || heaviest == infinity)
+        if (top == infinity || weights.heaviest == infinity)
             return infinite_sum(place, plan, buffers);
-        const bool fast = std::fabs(top) <= fast_limit;
+        if (!weights.ordinary() || std::fabs(top) > fast_limit)
+            return in_two_parts(place, plan, top, buffers);
+        const SignedLog result = in_one_part(place, plan, top, buffers);
+        const bool near = std::fabs(result.log) < 1.0 && std::fabs(result.log - top) < 1.0;
+        return near ? in_two_parts(place, plan, top, buffers) : result;
+    }
+
+    SignedLog in_one_part(const RowPlace& place, const RowPlan& plan, double top, Scratch& buffers) const {
         LogSumExpEnds<double> ends;
-        std::fill(ends.max, ends.max + row_batch, fast ? top : 0.0);
-        const double exponent = fast ? std::nearbyint(top * 0x1.71547652b82fep+0) : 0.0;
-        const double lift = heaviest < 0x1p400 ? 512.0 : 0.0;
+        std::fill(ends.max, ends.max + row_batch, top);
+        const double exponent = std::nearbyint(top * 0x1.71547652b82fep+0);
         StridedSum sums, own;
         for (std::size_t index = 0; index < plan.blocks; ++index) {
-            const Elements block = read_lifted(place, plan, index, lift, buffers);
-            sums.add(index, fast ? kernels_.weighted_exponentials(block.x, block.b, block.n, exponent)
-                                 : careful_sum(block, top));
+            const Elements block = read(place, plan, index, buffers);
+            for (std::size_t j = 0; j < block.n; ++j)
+                buffers.b[j] = block.b[j] * 0x1p512;
+            sums.add(index, kernels_.weighted_exponentials(block.x, buffers.b.data(), block.n, exponent));
             double at_top = 0.0;
             for (std::size_t j = 0; j < block.n; ++j)
-                at_top += block.x[j] == top ? block.b[j] : 0.0;
+                at_top += block.x[j] == top ? buffers.b[j] : 0.0;
             own.add(index, at_top);
         }
         const double sum = sums.total();
         const double sign = sum > 0.0 ? 1.0 : sum < 0.0 ? -1.0 : sum;
-        const double magnitude = std::fabs(sum);
-        if (sum == 0.0 || !std::isfinite(sum))
-            return {sum == 0.0 ? -infinity : magnitude, sign};
-        // sum / exp(top) must be a normal number; where it is not, part of its power of two is added as a logarithm.
-        const double beyond = magnitude * 0x1p-512 < 0x1p-500 && lift != 0.0 ? 512.0 : 0.0;
+        if (!(sum - sum == 0.0))
+            return {quiet_nan, quiet_nan};  // of a weight
         double weight_at_top[row_batch];
-        std::fill(weight_at_top, weight_at_top + row_batch,
-                  std::ldexp(sign * own.total(), static_cast<int>(beyond - lift)));
-        std::fill(ends.sum, ends.sum + row_batch, magnitude);
-        std::fill(ends.exponent, ends.exponent + row_batch, exponent - lift + beyond);
+        std::fill(weight_at_top, weight_at_top + row_batch, sign * own.total() * 0x1p-512);
+        std::fill(ends.sum, ends.sum + row_batch, std::fabs(sum));
+        std::fill(ends.exponent, ends.exponent + row_batch, exponent - lift);
         ends.own = weight_at_top;
         kernels_.log_sum_exp_ends(&ends, 1);
-        if (fast && beyond == 0.0)
-            return {ends.lse[0], sign};
-        return {top + std::fma(-beyond, 0x1.62e42fefa39efp-1, ends.above_max[0]), sign};
+        return {ends.lse[0], sign};
+    }
+
+    /// Note [log-sum-exp near 0], with weights: rows near 0, rows whose weights have both signs, and those with weights or
+    /// elements of any size.
+    SignedLog in_two_parts(const RowPlace& place, const RowPlan& plan, double top, Scratch& buffers) const {
+        const NumberKernels& numbers = detail::kernels().numbers;
+        double exponent = no_exponent;
+        for (std::size_t index = 0; index < plan.blocks; ++index) {
+            const Elements block = read(place, plan, index, buffers);
+            exponent = std::fmax(exponent, numbers.weighted_exponent(block.x, block.b, block.n, top));
+        }
+        exponent -= lift;      // terms that are subnormal beside the largest one must keep their digits
+        PairedSum sum, below;  // of the weights at the maximum, and of the other terms
+        for (std::size_t index = 0; index < plan.blocks; ++index) {
+            const Elements block = read(place, plan, index, buffers);
+            for (std::size_t j = 0; j < block.n; ++j)
+                if (block.x[j] == top) {
+                    sum.add({std::ldexp(block.b[j], -static_cast<int>(exponent)), 0.0});
+                    buffers.a[j] = -infinity;
+                }
+            below.add(numbers.weighted_pairs(block.x, block.b, block.n, top, exponent));
+        }
+        sum.add(below.value());
+        const double high = sum.value().first;
+        if (high != high)
+            return {quiet_nan, quiet_nan};
+        if (high == 0.0)
+            return {-infinity, 0.0};
+        const double sign = high > 0.0 ? 1.0 : -1.0;
+        LogSumExpEnds<double> ends;
+        double exponents[row_batch];
+        std::fill(exponents, exponents + row_batch, exponent);
+        std::fill(ends.max, ends.max + row_batch, top);
+        std::fill(ends.others, ends.others + row_batch, sign * high);
+        std::fill(ends.others_rest, ends.others_rest + row_batch, sign * sum.value().second);
+        std::fill(ends.near, ends.near + row_batch, 1.0);
+        kernels_.paired_ends(&ends, exponents, row_batch);
+        return {ends.lse[0], sign};
     }
 
     bool weight_is_nan(const RowPlace& place, const RowPlan& plan, Scratch& buffers) const {
@@ -190,19 +237,6 @@ private:
                     sum += block.b[j] * infinity;
         }
         return sum != sum ? SignedLog{quiet_nan, quiet_nan} : SignedLog{infinity, sum > 0.0 ? 1.0 : -1.0};
-    }
-
-    /// sum_j b_j exp(x_j - top).
-    double careful_sum(const Elements& block, double top) const {
-        double sum = 0.0;
-        for (std::size_t j = 0; j < block.n; ++j) {
-            if (block.b[j] == 0.0)
-                continue;
-            double e = block.x[j] - top;
-            kernels_.exp(&e, 1, &e);
-            sum += block.b[j] * e;
-        }
-        return sum;
     }
 
     const Kernels<double>& kernels_;
