@@ -568,7 +568,7 @@ private:
     static constexpr std::size_t blocks_at_a_time = 4096;
 
     std::size_t kept_blocks(int worker) const {
-        if (plan_.blocks == 1 || plan_.tiled())
+        if (plan_.blocks == 1)
             return 0;
         if (plan_.split(workers_))
             return worker > 0 ? 0 : folds() ? std::min(plan_.blocks, blocks_at_a_time) : plan_.blocks;
