@@ -163,6 +163,16 @@ Outcome run_all(const Kernels<T>& k, const TileOfRows<T>& tile, const TileOfRows
     k.column_log_softmax_vjp(weights.columns.data(), stride, tile.columns.data(), stride, shape, reference.data(),
                              stride, out.data());
     outcome.add(out);
+    LogSumExpEnds<T> ends{};
+    double wanted[most_lanes];
+    for (std::size_t r = 0; r < shape.lanes; ++r) {
+        wanted[r] = r % 3 == 1 || r > 40 ? 1.0 : 0.0;
+        for (std::size_t j = 0; j < shape.classes; ++j)
+            ends.max[r] = std::max(ends.max[r], weights.columns[j * shape.lanes + r]);
+    }
+    k.column_paired_exponentials(weights.columns.data(), stride, shape, &ends, wanted);
+    outcome.add(ends.others, shape.lanes);
+    outcome.add(ends.others_rest, shape.lanes);
     return outcome;
 }
 

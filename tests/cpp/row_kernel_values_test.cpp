@@ -196,7 +196,7 @@ TEST_P(RowKernelValues, ZeroFactorsMaskInfinitiesAndNans) {
         EXPECT_EQ(k.sum_gaps(x.data(), q.data(), 4, T(4)), 2.0);
         EXPECT_EQ(k.dot(q.data(), x.data(), 4), 6.0);
         std::vector<T> out(4);
-        k.softmax_vjp(q.data(), x.data(), 4, T(1), out.data());
+        k.softmax_vjp(q.data(), x.data(), 4, T(0.5), out.data());  // half of 1
         EXPECT_EQ(out, (std::vector<T>{T(0), T(4), T(0), T(0)}));
         const std::vector<T> y = {-infinity<T>, T(0)};
         const std::vector<T> dy = {quiet_nan<T>, T(5)};
@@ -395,12 +395,45 @@ TEST_P(RowKernelValues, LogSoftmaxAndVjps) {
             }
             std::vector<T> p(n);
             fill_each(p, [&](std::size_t i) { return std::exp(static_cast<double>(y[i])); });
-            k.softmax_vjp(p.data(), dy.data(), n, T(0.25), out.data());
+            k.softmax_vjp(p.data(), dy.data(), n, T(0.125), out.data());  // half of 0.25
             for (std::size_t i = 0; i < n; ++i) {
                 const Exact expected = static_cast<Exact>(p[i]) * (static_cast<Exact>(dy[i]) - Exact(0.25));
                 expect_within(out[i], expected, eps<T> * std::fabs(expected) + least);
             }
         });
+    };
+    check(float{});
+    check(double{});
+}
+
+// Sums in two parts are right to 2^-56 of each term in float64, and to an ulp of float64 over float32 data; the value is
+// log1p of the other classes' sum, which may be far below an ulp of 1.
+TEST_P(RowKernelValues, SumsBesideTheMaximum) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        for (const double depth : {0.5, 30.0, 45.0, 80.0}) {
+            std::vector<T> row(300);
+            fill_each(row, [&](std::size_t i) { return -depth - 0.01 * static_cast<double>(i); });
+            row[123] = T(0);
+            Exact others = 0;
+            for (std::size_t i = 0; i < row.size(); ++i)
+                others += i == 123 ? Exact(0) : std::exp(static_cast<Exact>(row[i]));
+            const SumBelow sum = kernels<T>().paired_exponentials(row.data(), row.size(), 0.0);
+            EXPECT_EQ(sum.met, 1.0);
+            expect_within((static_cast<Exact>(sum.below.first) + sum.below.second) * Exact(0x1p-512), others,
+                          others * (sizeof(T) == 4 ? 0x1p-52L : 0x1p-55L));
+            LogSumExpEnds<T> ends{};
+            for (std::size_t i = 0; i < row_batch; ++i) {
+                ends.others[i] = sum.below.first;
+                ends.others_rest[i] = sum.below.second;
+                ends.near[i] = i % 2 == 0 ? 1.0 : 0.0;
+                ends.lse[i] = 7.0;
+            }
+            kernels<T>().paired_ends(&ends, nullptr, row_batch);
+            for (std::size_t i = 0; i < row_batch; ++i)
+                expect_within(ends.lse[i], i % 2 == 0 ? std::log1p(others) : Exact(7),
+                              eps<double> * std::log1p(others));
+        }
     };
     check(float{});
     check(double{});

@@ -37,7 +37,12 @@ Outcome reduce(const Kernels<T>& k, const std::vector<T>& row, const std::vector
     outcome.add(k.sum_gaps(x.data(), nullptr, n, T(1.25)));
     outcome.add(k.dot(q.data(), x.data(), n));
     outcome.add(k.weighted_exponentials(x.data(), q.data(), n, T(3)));
-    outcome.add(k.careful_max(x.data(), n, no_index));
+    const double top = k.careful_max(x.data(), n, no_index);
+    outcome.add(top);
+    const SumBelow below = k.paired_exponentials(x.data(), n, top - top == 0.0 ? top : 1e30);
+    outcome.add(below.met);
+    outcome.add(below.below.first);
+    outcome.add(below.below.second);
     outcome.add(k.careful_max(x.data(), n, excluded));
     return outcome;
 }
@@ -467,10 +472,13 @@ Outcome row_ends(const Kernels<T>& k, Random random) {
             excluded.exponent[i] = no_exponent;
         }
     }
-    k.log_sum_exp_ends(&plain, row_batch);
+    plain.max[0] = T(-0.5);  // a row near 0
+    plain.exponent[0] = 0.0;
+    plain.sum[0] = 0.875;
+    Outcome outcome;
+    outcome.add(k.log_sum_exp_ends(&plain, row_batch) ? 1.0 : 0.0);
     k.excluded_ends(&excluded, row_batch, EndParts::all);
     ExcludedEnds<T> parts = excluded;
-    Outcome outcome;
     for (EndParts some : {EndParts::gap, EndParts::gradient}) {
         std::fill(parts.gap, parts.gap + row_batch, -1.0);
         std::fill(parts.scale, parts.scale + row_batch, -1.0);
@@ -485,6 +493,12 @@ Outcome row_ends(const Kernels<T>& k, Random random) {
     outcome.add(plain.above_max, row_batch);
     outcome.add(plain.lse, row_batch);
     outcome.add(plain.scale, row_batch);
+    outcome.add(plain.others, row_batch);
+    outcome.add(plain.others_rest, row_batch);
+    outcome.add(plain.near, row_batch);
+    k.paired_ends(&plain, nullptr, row_batch);
+    outcome.add(plain.above_max, row_batch);
+    outcome.add(plain.lse, row_batch);
     outcome.add(excluded.gap, row_batch);
     outcome.add(excluded.base, row_batch);
     outcome.add(excluded.scale, row_batch);

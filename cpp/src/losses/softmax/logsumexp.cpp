@@ -25,9 +25,9 @@ enum class Written { nothing, softmax, log_softmax };
 template <class T>
 LogSumExpState state_of(const TileSums<T>& sums, std::size_t r) {
     const LogSumExpEnds<T>& ends = sums.whole;
-    const bool careful = sums.any_careful && sums.careful[r];
-    if (careful && !std::isfinite(ends.lse[r]))
+    if (!std::isfinite(ends.lse[r]))
         return {ends.lse[r], 0.0, 0.0, ends.lse[r]};
+    const bool careful = sums.any_careful && sums.careful[r];
     const double max = careful ? ends.exponent[r] : static_cast<double>(sums.max[r]);
     return {max, ends.others[r], ends.others_rest[r], ends.lse[r]};
 }

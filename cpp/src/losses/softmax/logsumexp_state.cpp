@@ -61,7 +61,7 @@ LogSumExpState merged(const LogSumExpState& left, const LogSumExpState& right) {
     const LogSumExpState& upper = left.max < right.max ? right : left;
     const LogSumExpState& lower = left.max < right.max ? left : right;
     if (upper.max == infinity)
-        return {infinity, 0.0, 0.0, std::isnan(left.value + right.value) ? quiet_nan : infinity};
+        return {infinity, 0.0, 0.0, infinity};
     PairedSum sum(SumPair{upper.others, upper.rest});
     add_moved(sum, upper.max, lower);
     return {upper.max, sum.value().first, sum.value().second, quiet_nan};
