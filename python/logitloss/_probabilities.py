@@ -39,14 +39,15 @@ def cross_entropy_from_probs(
         Probabilities, any shape; float16, bfloat16, float32 and float64 are read where they lie.
     target : array_like
         Class indices of an integer dtype and of the shape of `probs` without `axis`, or class probabilities of any
-        real dtype and of the shape of `probs`; these need not sum to 1.
+        real dtype and of the shape of `probs`; these need not sum to 1. A row whose coefficients a are all 0 counts as
+        0, whatever its probabilities are.
     axis : int
         Class axis of `probs`.
     eps : float, optional
         In [0, 0.5): rows are divided by their sum, and clipped to ``[eps, 1-eps]`` in float32, in float64 for float64
         probabilities; Keras has 1e-7. None, the default: true values, infinities included.
     class_weight : array_like, optional
-        w, one per class. May be negative.
+        w, one per class. May be negative. Without smoothing, a row whose class index has weight 0 is not read.
     sample_weight : array_like, optional
         Multiplies the loss of each row; broadcasts to the shape of `probs` without `axis`. A row of weight 0 is not
         read.
@@ -75,9 +76,9 @@ def cross_entropy_from_probs(
     TypeError
         For class indices that are no integers, and for masked, complex, longdouble, object and text arrays.
     ValueError
-        Without `eps`, for a probability outside [0, 1] or NaN in a row that is read, naming the first. For a label
-        outside [0, C) that is not `ignore_index`; for shapes and option values that do not fit; if `out` overlaps
-        another argument.
+        Without `eps`, for a probability outside [0, 1] or NaN in a row that is read and has a coefficient that is not
+        0, naming the first. For a label outside [0, C) that is not `ignore_index`; for shapes and option values that do
+        not fit; if `out` overlaps another argument.
     numpy.exceptions.AxisError
         If `axis` is out of range.
 
@@ -155,7 +156,8 @@ def cross_entropy_from_probs_value_and_grad(
         As from `cross_entropy_from_probs`.
     grad : ndarray
         d loss / d probs, shape and dtype of `probs`; for reduction "none" of each row's own loss. Exactly 0 in rows
-        that are ignored.
+        that are ignored or that a factor of 0 removes. Infinite only where the result is beyond the dtype: a subnormal
+        probability, whose reciprocal is, has an ordinary gradient if a weight or the mean brings it back.
 
     Raises
     ------

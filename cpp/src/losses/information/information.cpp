@@ -192,8 +192,8 @@ private:
     bool may_leave_range(double value) const {
         if (sizeof(T) < sizeof(double) || call_.measure == Measure::entropy_from_logits)
             return false;
-        const bool keeps_sign = call_.measure == Measure::kl_divergence;
-        return !std::isfinite(value) || (std::fabs(value) < 0x1p-900 && (keeps_sign || std::fabs(unit_) < 0.5));
+        const bool may_be_lost = call_.measure == Measure::kl_divergence || std::fabs(unit_) < 0.5;
+        return !std::isfinite(value) || (std::fabs(value) < 0x1p-900 && (value != 0.0 || may_be_lost));
     }
 
     void take_into_range(const RowPlace& place, Row& row, Scratch& scratch) const {
@@ -205,7 +205,7 @@ private:
         });
         if (!(largest > 0x1p900 || (largest > 0.0 && largest < 0x1p-500)) || std::isinf(largest))
             return;
-        const int power = std::min(1000, -Scaled(largest).exponent());
+        const int power = std::clamp(-Scaled(largest).exponent(), -1000, 1000);
         StridedSum first_sum, second_sum;
         std::size_t index = 0;
         for_pieces(classes, [&](std::size_t first, std::size_t n) {

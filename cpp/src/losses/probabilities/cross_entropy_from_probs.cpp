@@ -298,35 +298,40 @@ private:
         loss = careful_loss ? (exact * Scaled(row.sample_weight)).value() : loss * row.sample_weight;
     }
 
-    /// Whether a sample weight may bring back a loss that is too small or too large without it.
+    /// Whether the products in a loss may have left the range, though it is within it; a sample weight may bring back what
+    /// is too small or too large without it.
     bool leaves_range(const RowPlace& place, const Row& row, double loss) const {
         if (dense_ && sizeof(T) < sizeof(double) && !arrays_.may_be_far())
             return false;
         const double weight = std::fabs(row.sample_weight);
         if (!std::isfinite(loss))
             return weight < 1.0;
-        return std::fabs(loss) < 0x1p-900 && weight > 1.0 && (!dense_ || all_are_small(place, row));
+        if (!(std::fabs(loss) < 0x1p-900))
+            return false;
+        return dense_ ? (weight > 1.0 || arrays_.class_weighted()) && has_small_coefficient(place, row) : weight > 1.0;
     }
-    /// Whether no coefficient is of a size that would have shown in the loss.
-    bool all_are_small(const RowPlace& place, const Row& row) const {
-        return no_coefficient(place, row, [](double a) { return std::fabs(a) > 0x1p-500; });
+    /// Whether a coefficient is so small that its product with a logarithm may be subnormal, or 0.
+    bool has_small_coefficient(const RowPlace& place, const Row& row) const {
+        return any_coefficient(place, row,
+                               [](double t, double w) { return t != 0.0 && w != 0.0 && std::fabs(t * w) < 0x1p-900; });
     }
     /// Whether every coefficient of a row is 0, which then counts as one that is not read.
     bool is_removed(const RowPlace& place, const Row& row) const {
-        return dense_ && no_coefficient(place, row, [](double a) { return a != 0.0; });
+        return dense_ && !any_coefficient(place, row, [](double t, double w) { return t != 0.0 && w != 0.0; });
     }
+    /// Whether test(t_j, w_j) holds for a class, t smoothed.
     template <class Test>
-    bool no_coefficient(RowPlace place, const Row& row, const Test& test) const {
+    bool any_coefficient(RowPlace place, const Row& row, const Test& test) const {
         double t[pieces];
         place.target = row.label;
         for (std::size_t first = 0; first < call_.classes; first += pieces) {
             const std::size_t n = std::min(pieces, call_.classes - first);
             arrays_.exact_targets(place, first, n, t);
             for (std::size_t j = 0; j < n; ++j)
-                if (test(product(t[j], arrays_.class_weight(first + j))))
-                    return false;
+                if (test(t[j], arrays_.class_weight(first + j)))
+                    return true;
         }
-        return true;
+        return false;
     }
 
     Scaled scaled_factor(const Row& row) const {
@@ -657,7 +662,7 @@ private:
         const double spread = smoothing_ / static_cast<double>(call_.classes);
         for (std::size_t j = 0; j < call_.classes; ++j) {
             const double t = read_number(line, row + static_cast<std::ptrdiff_t>(j) * stride);
-            if (product((1.0 - smoothing_) * t + spread, arrays_.class_weight(j)) != 0.0)
+            if ((1.0 - smoothing_) * t + spread != 0.0 && arrays_.class_weight(j) != 0.0)
                 return false;
         }
         return true;
