@@ -28,7 +28,7 @@ def sigmoid_focal_loss(
         ``p = sigmoid(x)``, ``p_t = p t + (1-p) (1-t)``, ``alpha_t = alpha t + (1-alpha) (1-t)``
 
     The factor ``(1 - p_t)**gamma`` takes weight from what is already classified well. It is computed in log space and
-    keeps its relative accuracy at both ends.
+    keeps its relative accuracy at both ends, for every gamma.
 
     Parameters
     ----------

@@ -97,13 +97,22 @@ std::string label_text(const Line& line, const char* data) {
     throw value_error(std::string(target.name) + ": labels changed while they were checked");
 }
 
-/// Note [means of tiny and huge weights]: `total` is what sum_weights(sample scale, class scale) gives without scales,
-/// and stays if it is safe. for_weights(chunk, add) is as in check_labels.
+/// Whether none of the class weights that are not 0 takes a product with a sample weight far away.
+bool are_safe(const Argument& class_weight) {
+    if (!class_weight.given())
+        return true;
+    const Line line{class_weight.view.dtype, class_weight.view.byteswapped, 0};
+    double largest = 0.0;
+    for (std::ptrdiff_t j = 0; j < class_weight.shape[0]; ++j)
+        largest = std::max(largest, std::fabs(read_number(line, class_weight.bytes() + j * class_weight.strides[0])));
+    return largest == 0.0 || is_safe_divisor(largest);
+}
+
+/// Note [means of tiny and huge weights]: `total` is what sum_weights(sample scale, class scale) gives without scales.
+/// for_weights(chunk, add) is as in check_labels.
 template <class ForWeights, class SumWeights>
 WeightSum with_scales(double total, std::size_t positions, const ForWeights& for_weights,
                       const SumWeights& sum_weights) {
-    if (is_safe_divisor(total))
-        return {total};
     double sample = 0.0, of_class = 0.0;
     bool finite = true;
     for (std::size_t chunk = 0; chunk * chunk_positions < positions; ++chunk)
@@ -197,7 +206,9 @@ WeightSum check_labels(const Argument& target, std::size_t classes, std::optiona
     const double total = sum_weights(1.0, 1.0);
     if (bad)
         reject_first_bad_label(target, labels, classes, ignore_index);
-    return weighted ? with_scales(total, positions.count(), for_weights, sum_weights) : WeightSum{total};
+    if (!weighted || (is_safe_divisor(total) && are_safe(class_weight)))
+        return {total};
+    return with_scales(total, positions.count(), for_weights, sum_weights);
 }
 
 WeightSum sum_sample_weights(const Argument& sample_weight, const Shape& shape, int num_threads) {
@@ -223,7 +234,26 @@ WeightSum sum_sample_weights(const Argument& sample_weight, const Shape& shape, 
             return sum.total();
         });
     };
-    return with_scales(sum_weights(1.0, 1.0), positions.count(), for_weights, sum_weights);
+    const double total = sum_weights(1.0, 1.0);
+    return is_safe_divisor(total) ? WeightSum{total} : with_scales(total, positions.count(), for_weights, sum_weights);
+}
+
+bool any_far(const Argument& factors, int num_threads) {
+    const Argument own(factors.name, factors.view);
+    Positions positions(own.shape);
+    positions.add(own.strides);
+    positions.simplify(true);
+    const Line line{own.view.dtype, own.view.byteswapped, positions.inner_stride(0)};
+    return sum_chunks(positions.count(), num_threads, [&](std::size_t chunk) {
+               std::size_t far = 0;
+               for_runs(positions, chunk, [&](const Positions::Cursor& cursor, std::size_t n, std::size_t) {
+                   double factor[run_positions];
+                   gather(line, own.bytes() + cursor.offset(0), n, factor);
+                   for (std::size_t i = 0; i < n; ++i)
+                       far += factor[i] != 0.0 && std::isfinite(factor[i]) && !is_safe_divisor(factor[i]);
+               });
+               return static_cast<double>(far);
+           }) > 0.0;
 }
 
 }  // namespace logitloss::detail

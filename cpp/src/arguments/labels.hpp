@@ -22,4 +22,7 @@ WeightSum check_labels(const Argument& target, std::size_t classes, std::optiona
 /// Sum of the sample weights over `shape`; their number if none are given.
 WeightSum sum_sample_weights(const Argument& sample_weight, const Shape& shape, int num_threads);
 
+/// Whether some factor that is finite and not 0 is so far from 1 that products with it may leave float32.
+bool any_far(const Argument& factors, int num_threads);
+
 }  // namespace logitloss::detail

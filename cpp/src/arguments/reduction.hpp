@@ -22,7 +22,7 @@ inline void check_normalizer(Reduction reduction, std::optional<double> normaliz
 }
 
 /// 2^-k for a finite x of magnitude 2^k (1 + f), not 0, as far as that and what it multiplies stay normal numbers.
-inline double scale_to_1(double x) { return std::ldexp(1.0, std::clamp(-std::ilogb(x), -1000, 1000)); }
+inline double scale_to_1(double x) { return std::ldexp(1.0, std::clamp(-std::ilogb(x), -1020, 1020)); }
 
 /// Whether 1/x and products with it stay far within the range of float64.
 inline bool is_safe_divisor(double x) {

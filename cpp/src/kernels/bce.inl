@@ -21,9 +21,10 @@ struct BceElement {
         const ExpParts<double> parts = exp_parts(splat(0.0) - abs(x), ExpShift<double>(0.0));
         return parts.mantissa * parts.scale;
     }
-    LOGITLOSS_INLINE ScaledResult scaled(Vec<double> x, const Scaled& positive, const Scaled& negative) const {
+    static __attribute__((noinline)) void scaled(const Vec<double>& x, const Scaled& positive, const Scaled& negative,
+                                                 ScaledResult& out) {
         const ScaledLogistic parts(x);
-        return {parts.cross_entropy(positive, negative), parts.pull(positive, negative) / parts.one_plus_e()};
+        out = {parts.cross_entropy(positive, negative), parts.pull(positive, negative) / parts.one_plus_e()};
     }
 };
 

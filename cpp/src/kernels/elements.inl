@@ -153,11 +153,17 @@ struct LargeLosses {
         any = true;
         lanes[lane] += loss;
     }
-    double total() const {
+    /// The sum of all losses, but for those that `large_sum` gets.
+    double add_to(double total, double* large_sum) const {
         double sum = 0.0;
-        for (std::size_t lane = 0; any && lane < group_size<T>; ++lane)
-            sum += lanes[lane];
-        return sum;
+        for (const double lane : lanes)
+            sum += lane;
+        if (sizeof(T) == sizeof(float))
+            return total + sum;
+        if (large_sum == nullptr)
+            return total + sum * large_loss;
+        *large_sum += sum;
+        return total;
     }
 };
 
@@ -201,12 +207,14 @@ struct FarStep {
     const BceBlock<T>& block;
     const Element& element;
 
-    void run(FarElements& at, Vec<double>& summed, std::size_t lane, LargeLosses<T>& large) const {
+    __attribute__((noinline)) void run(FarElements& at, Vec<double>& summed, std::size_t lane,
+                                       LargeLosses<T>& large) const {
         const Vec<double> zero = splat(0.0);
         const Vec<double> one = splat(1.0);
         const double grad_factor = static_cast<double>(block.grad_factor);
         const double shown = grad_factor - grad_factor == 0.0 ? grad_factor : 1.0;
-        Vec<double> least = smaller_factor(at.pos_weight) * smaller_factor(at.weight);
+        const Vec<double> half_smoothing = splat(0.5 * block.smoothing);
+        Vec<double> least = smaller_factor(at.pos_weight) * smaller_factor(at.weight) * smaller_factor(half_smoothing);
         Vec<double> most = larger_factor(at.pos_weight) * larger_factor(at.weight);
         const auto loss_far = far(at, at.raw_loss, least, most);
         least = least * smaller_factor(at.upstream) * smaller_factor(splat(shown));
@@ -222,7 +230,8 @@ struct FarStep {
             negative = smoothing(negative);
         }
         const Scaled weight = scaled_of(at.weight);
-        ScaledResult result = element.scaled(at.x, scaled_of(positive) * scaled_of(at.pos_weight), scaled_of(negative));
+        ScaledResult result;
+        element.scaled(at.x, scaled_of(positive) * scaled_of(at.pos_weight), scaled_of(negative), result);
         Scaled factor = scaled_of(grad_factor);
         factor.exponent = factor.exponent + splat(block.grad_exponent);
         at.loss = select(loss_far, value_of(result.loss * weight), at.loss);
@@ -259,12 +268,13 @@ struct ElementSweep {
     GroupWriter<T> losses, grads;
     const BceBlock<T>& block;
     const Element element;
+    const Element& far_element;  // the same, where its address may be known
     const Reach<T> reach;
     const bool looks;  // for far elements
-    LargeLosses<T> large;
+    LargeLosses<T>& large;
 
     LOGITLOSS_INLINE ElementSweep(const BceBlock<T>& b, std::size_t n, const Element& loss, const Reach<T>& of_factors,
-                                  bool looks_for_far)
+                                  bool looks_for_far, LargeLosses<T>& large_losses)
         // Note [neutral padding]: a logit of -inf with target 0 has loss 0 and gradient 0. A smoothed target is never
         // 0, and a clipped probability has a loss; what makes the padding neutral then is its weight of 0.
         : logits(b.logits, n, T(-__builtin_inf())),
@@ -276,8 +286,10 @@ struct ElementSweep {
           grads(b.grad, n),
           block(b),
           element(loss),
+          far_element(loss),
           reach(of_factors),
-          looks(looks_for_far) {}
+          looks(looks_for_far),
+          large(large_losses) {}
 
     LOGITLOSS_INLINE void operator()(std::size_t group, Vec<T> (&lanes)[group_vectors<T>]) {
         if (block.grad != nullptr && block.grad != block.logits)
@@ -321,7 +333,8 @@ struct ElementSweep {
         Vec<T> gradient = scaled(result.gradient, factor, group, lane);
         Vec<T> summed = loss;
         if (looks && any(element.may_be_far(x, result, reach)))
-            replace_far({x, t, factor_at(block.pos_weight, pos_weights, group, lane),
+            replace_far(block, far_element, large,
+                        {x, t, factor_at(block.pos_weight, pos_weights, group, lane),
                          factor_at(block.weight, weights, group, lane),
                          factor_at(block.upstream, upstreams, group, lane), result.loss, result.gradient},
                         loss, gradient, summed, lane);
@@ -353,9 +366,11 @@ struct ElementSweep {
         return select(removed, zero, result);
     }
 
-    /// Note [far elements]. `in`: x, t, pos_weight, weight, upstream, loss and gradient before those factors.
-    __attribute__((noinline)) void replace_far(const Vec<T> (&in)[7], Vec<T>& loss, Vec<T>& gradient, Vec<T>& summed,
-                                               std::size_t lane) {
+    /// Note [far elements]. `in`: x, t, pos_weight, weight, upstream, loss and gradient before those factors. It does not
+    /// know the sweep, which stays in registers.
+    static __attribute__((noinline)) void replace_far(const BceBlock<T>& block, const Element& element,
+                                                      LargeLosses<T>& large, const Vec<T> (&in)[7], Vec<T>& loss,
+                                                      Vec<T>& gradient, Vec<T>& summed, std::size_t lane) {
         const FarStep<T, decltype(element.wide())> step{block, element.wide()};
         if constexpr (sizeof(T) == sizeof(double)) {
             FarElements at{in[0], in[1], in[2], in[3], in[4], in[5], in[6], loss, gradient};
@@ -383,11 +398,7 @@ struct ElementSweep {
             losses.finish();
         if (block.grad != nullptr)
             grads.finish();
-        if (sizeof(T) == sizeof(float))
-            return large.any ? total + large.total() : total;
-        if (large.any)
-            *block.large_sum += large.total();
-        return total;
+        return large.any ? large.add_to(total, block.large_sum) : total;
     }
 };
 
@@ -397,17 +408,20 @@ LOGITLOSS_INLINE double sweep_elements(const BceBlock<T>& block, std::size_t n, 
     const T magnitude = __builtin_fabs(block.grad_factor);
     const bool ordinary_factor = magnitude > T(0) && magnitude <= T(1);
     FactorRange<T> factors;
+    LargeLosses<T> large;
     if (block.weight == nullptr && block.pos_weight == nullptr && block.upstream == nullptr && block.smoothing == 0.0 &&
         (block.grad == nullptr || ordinary_factor)) {
+        // Without factors only the sum may leave the range, and is then taken again; in place it must not.
         const Reach<T> reach(factors, Element::by_exponential);
-        const bool in_place = block.grad == block.logits;
-        const double total = ElementSweep<T, true, Element>(block, n, element, reach, in_place).run(n);
-        if (total - total == 0.0 || in_place)
-            return total;
-        BceBlock<T> losses = block;
-        losses.grad = nullptr;
-        return ElementSweep<T, true, Element>(losses, n, element, reach, true).run(n);
+        BceBlock<T> given = block;
+        for (bool looks = block.grad == block.logits;; looks = true) {
+            const double total = ElementSweep<T, true, Element>(given, n, element, reach, looks, large).run(n);
+            if (looks || total - total == 0.0)
+                return total;
+            given.loss = given.grad = nullptr;
+        }
     }
+    factors.take(0.5 * block.smoothing);
     factors.take(block.pos_weight, n);
     factors.take(block.weight, n);
     if (block.grad != nullptr) {
@@ -417,5 +431,5 @@ LOGITLOSS_INLINE double sweep_elements(const BceBlock<T>& block, std::size_t n, 
             factors.most = __builtin_inf();
     }
     const Reach<T> reach(factors, Element::by_exponential);
-    return ElementSweep<T, false, Element>(block, n, element, reach, true).run(n);
+    return ElementSweep<T, false, Element>(block, n, element, reach, true, large).run(n);
 }

@@ -83,18 +83,21 @@ struct FocalElement {
     LOGITLOSS_INLINE Vec<double> small_size(Vec<double>, Vec<double> raw) const { return abs(raw); }
 
     /// `evaluate` in numbers with an exponent of their own.
-    LOGITLOSS_INLINE ScaledResult scaled(Vec<double> x, const Scaled& positive, const Scaled& negative) const {
+    __attribute__((noinline)) void scaled(const Vec<double>& x, const Scaled& positive, const Scaled& negative,
+                                          ScaledResult& out) const {
         const ScaledLogistic parts(x);
         const Scaled u = negative * parts.up + positive * parts.down;
         const Pair<double> log1p_e = exact_softplus(parts.distance);
         Pair<double> power = exponent(log_of_scaled(parts, u, value_of(positive), value_of(negative)), log1p_e.high);
         power.low = neg_fma(splat(gamma), log1p_e.low, power.low);
         const Scaled alpha = scaled_of(parameters.alpha) * positive + scaled_of(parameters.one_minus_alpha) * negative;
-        const Scaled factor = alpha * scaled_exp(power.high, power.low);
+        Scaled factor = alpha * scaled_exp(power.high, power.low);
+        const auto outside = less(min(positive.mantissa, negative.mantissa), splat(0.0));
+        factor.mantissa = select(outside, splat(__builtin_nan("")), factor.mantissa);
         const Scaled entropy = parts.cross_entropy(positive, negative);
         const Scaled change = (parts.e / u) * entropy * scaled_of(gamma);
         const Scaled numerator = parts.pull(positive, negative) - (positive - negative) * change;
-        return {factor * entropy, factor * (numerator / parts.one_plus_e())};
+        out = {factor * entropy, factor * (numerator / parts.one_plus_e())};
     }
     LOGITLOSS_INLINE Pair<double> log_of_scaled(const ScaledLogistic& parts, const Scaled& u, Vec<double> t,
                                                 Vec<double> one_minus_t) const {
@@ -111,7 +114,8 @@ struct FocalElement {
     static __attribute__((noinline)) void evaluate_scaled(const FocalElement& element, const Vec<double>& x,
                                                           const Vec<double>& positive, const Vec<double>& negative,
                                                           ElementResult<double>& out) {
-        const ScaledResult result = element.scaled(x, scaled_of(positive), scaled_of(negative));
+        ScaledResult result;
+        element.scaled(x, scaled_of(positive), scaled_of(negative), result);
         out = {value_of(result.loss), value_of(result.gradient)};
     }
 
@@ -126,7 +130,9 @@ struct FocalElement {
         const Vec<T> alpha = fma(splat(static_cast<T>(parameters.alpha)), t,
                                  splat(static_cast<T>(parameters.one_minus_alpha)) * one_minus_t);
         const Vec<T> power = exp_of_pair(exponent(log_of_u(parts, u, t, one_minus_t), parts.log1p_e));
-        const Vec<T> factor = select(equal(alpha, zero), zero, alpha * power);
+        Vec<T> factor = alpha * power;
+        if (parameters.alpha == 0.0 || parameters.one_minus_alpha == 0.0)  // it removes hard targets, whatever x is
+            factor = select(equal(alpha, zero), zero, factor);
         const Vec<T> entropy = parts.cross_entropy(t, one_minus_t);
         const Vec<T> loss = select(equal(factor, zero), zero, factor * entropy);
 

@@ -252,7 +252,8 @@ struct ProbabilityElement {
     LOGITLOSS_INLINE ProbabilityElement wide() const { return *this; }
     LOGITLOSS_INLINE Vec<double> large_size(Vec<double>, Vec<double> raw) const { return abs(raw); }
     LOGITLOSS_INLINE Vec<double> small_size(Vec<double>, Vec<double> raw) const { return abs(raw); }
-    ScaledResult scaled(Vec<double> p, const Scaled& positive, const Scaled& negative) const {
+    __attribute__((noinline)) void scaled(const Vec<double>& p, const Scaled& positive, const Scaled& negative,
+                                          ScaledResult& out) const {
         const Vec<double> zero = splat(0.0);
         const Vec<double> one = splat(1.0);
         const Vec<double> c = clip.clipped(p) + zero;
@@ -260,7 +261,7 @@ struct ProbabilityElement {
         const Scaled log_rest = scaled_of(wide_log_either<T>(c, less(zero, zero)));
         const Scaled loss = positive * log_p + negative * log_rest;
         const Scaled slope = negative / scaled_of(one - c) - positive / scaled_of(c);
-        return {Scaled{zero - loss.mantissa, loss.exponent}, Scaled{clip.inside(p, slope.mantissa), slope.exponent}};
+        out = {Scaled{zero - loss.mantissa, loss.exponent}, Scaled{clip.inside(p, slope.mantissa), slope.exponent}};
     }
 
     /// Apart from the loop, which is unrolled. Where no target is soft, each element needs one of the two logarithms.

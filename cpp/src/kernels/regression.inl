@@ -61,7 +61,8 @@ struct FarErrorStep {
     using Range = FactorRange<double>;
     const ErrorBlock<double>& block;
 
-    void run(FarErrors& at, Vec<double>& summed, std::size_t lane, LargeLosses<double>& large) const {
+    __attribute__((noinline)) void run(FarErrors& at, Vec<double>& summed, std::size_t lane,
+                                       LargeLosses<double>& large) const {
         const Vec<double> zero = splat(0.0);
         const Vec<double> d = (at.pred - at.target) * splat(block.scale);
         const Vec<double> not_finite =
@@ -104,9 +105,9 @@ struct ErrorSweep {
     const Vec<double> scale, grad_factor;
     const bool weighted;
     const NearErrors<Error> near;
-    LargeLosses<double> large;
+    LargeLosses<double>& large;
 
-    LOGITLOSS_INLINE ErrorSweep(const ErrorBlock<T>& b, std::size_t n)
+    LOGITLOSS_INLINE ErrorSweep(const ErrorBlock<T>& b, std::size_t n, LargeLosses<double>& large_losses)
         : preds(b.pred, n, T(0)),
           targets(b.target, n, T(0)),
           weights(b.weight, n, T(1)),
@@ -117,7 +118,8 @@ struct ErrorSweep {
           scale(splat(b.scale)),
           grad_factor(splat(b.grad_factor)),
           weighted(b.weight != nullptr || b.upstream != nullptr),
-          near(b, n) {}
+          near(b, n),
+          large(large_losses) {}
 
     LOGITLOSS_INLINE Wide operator()(std::size_t group, std::size_t lane) {
         const Wide p = preds.at(group, lane);
@@ -134,7 +136,8 @@ struct ErrorSweep {
         Wide summed = loss;
         if constexpr (sizeof(T) == sizeof(double))
             if (any(near.exclude(d.lower) | near.exclude(d.upper)))
-                replace_far(p, t, weights.at(group, lane), upstreams.at(group, lane), loss, grad, summed, lane);
+                replace_far(block, large, p, t, weights.at(group, lane), upstreams.at(group, lane), loss, grad, summed,
+                            lane);
         if (losses.given())
             losses.set(group, lane, loss);
         if (grads.given())
@@ -142,8 +145,9 @@ struct ErrorSweep {
         return summed;
     }
 
-    __attribute__((noinline)) void replace_far(const Wide& p, const Wide& t, const Wide& w, const Wide& u, Wide& loss,
-                                               Wide& grad, Wide& summed, std::size_t lane) {
+    static __attribute__((noinline)) void replace_far(const ErrorBlock<T>& block, LargeLosses<double>& large,
+                                                      const Wide& p, const Wide& t, const Wide& w, const Wide& u,
+                                                      Wide& loss, Wide& grad, Wide& summed, std::size_t lane) {
         const FarErrorStep<Error> step{block};
         FarErrors lower{p.lower, t.lower, w.lower, u.lower, loss.lower, grad.lower};
         FarErrors upper{p.upper, t.upper, w.upper, u.upper, loss.upper, grad.upper};
@@ -163,11 +167,10 @@ struct ErrorSweep {
 /// KernelTable::squared_error, KernelTable::absolute_error.
 template <class T, class Error>
 double error_loss(const ErrorBlock<T>& block, std::size_t n) {
-    ErrorSweep<T, Error> sweep(block, n);
+    LargeLosses<double> large;
+    ErrorSweep<T, Error> sweep(block, n, large);
     const double total = sum_wide(n, sweep);
     sweep.losses.finish();
     sweep.grads.finish();
-    if (sweep.large.any)
-        *block.large_sum += sweep.large.total();
-    return total;
+    return large.any ? large.add_to(total, block.large_sum) : total;
 }

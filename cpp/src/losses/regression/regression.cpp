@@ -24,6 +24,7 @@ struct ErrorCall {
     const Output loss, grad;
     const Error error;
     const RegressionOptions& options;
+    WeightSum weights;  ///< of a mean
 
     ErrorCall(Error call_error, const ArrayView& pred_view, const ArrayView& target_view,
               const ArrayView& upstream_view, const MutableArrayView& loss_view, const MutableArrayView& grad_view,
@@ -53,8 +54,22 @@ struct ErrorCall {
             require_shape(grad, pred.shape);
             require_no_overlap(grad, {&pred, &target, &weight, &upstream}, {&pred});
         }
+        if (is_mean())
+            weights = sum_sample_weights(weight, pred.shape, options.num_threads);
     }
     bool per_element() const { return options.reduction == Reduction::none; }
+    bool is_mean() const { return options.reduction == Reduction::mean; }
+
+    /// Whether factors are float64 that float32, in which they would be read, is too narrow for. The weights of a mean
+    /// matter by what they are of the sum.
+    bool has_wide_factors() const {
+        const auto is_wide = [](const Argument& factors) {
+            return factors.given() && factors.view.dtype == DType::float64;
+        };
+        const bool by_weight =
+            is_wide(weight) && (is_mean() ? weights.sample_scale != 1.0 : any_far(weight, options.num_threads));
+        return by_weight || (is_wide(upstream) && any_far(upstream, options.num_threads));
+    }
 };
 
 /// Buffers of one worker, used where an array cannot be read or written in place.
@@ -93,10 +108,7 @@ public:
     }
 
     void run() {
-        const WeightSum weights = call_.options.reduction == Reduction::mean
-                                      ? sum_sample_weights(call_.weight, call_.pred.shape, call_.options.num_threads)
-                                      : WeightSum{};
-        const Normalization normalization(call_.options.reduction, std::nullopt, weights);
+        const Normalization normalization(call_.options.reduction, std::nullopt, call_.weights);
         weight_scale_ = normalization.sample_scale;
         double upstream = 1.0;
         if (call_.upstream.given() && !upstream_.given())
@@ -127,12 +139,14 @@ private:
         constexpr double smallest = 1e-280;
         double scale = 1.0;
         LargeSum sum = sweep({scale, {}, false});
-        if (sum.large != 0.0 || (sum.sum >= 0.0 && sum.sum < smallest)) {
-            scale = sum.large != 0.0 ? 0x1p-600 : 0x1p+600;
+        const bool too_large = sum.large != 0.0 || sum.sum == std::numeric_limits<double>::infinity();
+        if (too_large || (sum.sum >= 0.0 && sum.sum < smallest)) {
+            scale = too_large ? 0x1p-600 : 0x1p+600;
             sum = sweep({scale, {}, false});
         }
         const double root = std::sqrt(sum.over(normalization));
-        const double slope = root == 0.0 ? 0.0 : 0.5 * normalization.gradient_factor / root;
+        const double slope =
+            root == 0.0 || normalization.gradient_is_zero ? 0.0 : 0.5 * normalization.gradient_factor / root;
         if (grad_.given())
             sweep({scale, FactorOfGradient(upstream, slope), true});
         set_loss(root / scale);  // last: the sweep may yet run out of memory
@@ -207,29 +221,10 @@ private:
     std::vector<ErrorScratch<T>> scratch_;
 };
 
-/// Whether an argument has numbers that float32, in which it would be read, may be too narrow for.
-bool is_far(const Argument& argument) {
-    if (!argument.given() || argument.view.dtype != DType::float64)
-        return false;
-    const Argument own(argument.name, argument.view);
-    Positions positions(own.shape);
-    const int operand = positions.add(own.strides);
-    positions.simplify(true);
-    const Line line{own.view.dtype, own.view.byteswapped, 0};
-    Positions::Cursor cursor(positions, 0);
-    for (std::size_t i = 0; i < positions.count(); ++i, cursor.advance()) {
-        const double x = read_number(line, own.bytes() + cursor.offset(operand));
-        if (x != 0.0 && std::isfinite(x) && !is_safe_divisor(x))
-            return true;
-    }
-    return false;
-}
-
 void run_error(Error error, const ArrayView& pred, const ArrayView& target, const ArrayView& upstream,
                const MutableArrayView& loss, const MutableArrayView& grad, const RegressionOptions& options) {
     const ErrorCall call(error, pred, target, upstream, loss, grad, options);
-    const DType stored = is_far(call.weight) || is_far(call.upstream) ? DType::float64 : target.dtype;
-    with_arithmetic_type(common_arithmetic(pred.dtype, stored),
+    with_arithmetic_type(common_arithmetic(pred.dtype, call.has_wide_factors() ? DType::float64 : target.dtype),
                          [&](auto number) { ErrorElements<decltype(number)>(call).run(); });
 }
 
