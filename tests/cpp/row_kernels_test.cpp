@@ -468,10 +468,16 @@ Outcome row_ends(const Kernels<T>& k, Random random) {
         }
     }
     k.log_sum_exp_ends(&plain, row_batch);
-    k.excluded_ends(&excluded, row_batch, EndParts::all);
+    T max[row_batch];
+    for (std::size_t i = 0; i < row_batch; ++i) {
+        const double others = excluded.exponent[i] * 0.6931471805599453;
+        max[i] = std::max(excluded.logit[i], static_cast<T>(others));
+    }
+    excluded.max = max;
+    k.excluded_ends(&excluded, row_batch, EndParts::smoothed);
     ExcludedEnds<T> parts = excluded;
     Outcome outcome;
-    for (EndParts some : {EndParts::gap, EndParts::gradient}) {
+    for (EndParts some : {EndParts::gap, EndParts::gradient, EndParts::all}) {
         std::fill(parts.gap, parts.gap + row_batch, -1.0);
         std::fill(parts.scale, parts.scale + row_batch, -1.0);
         k.excluded_ends(&parts, row_batch, some);
@@ -491,6 +497,7 @@ Outcome row_ends(const Kernels<T>& k, Random random) {
     outcome.add(excluded.complement, row_batch);
     outcome.add(excluded.probability, row_batch);
     outcome.add(excluded.lse, row_batch);
+    outcome.add(excluded.above_max, row_batch);
     return outcome;
 }
 
