@@ -477,9 +477,15 @@ Outcome row_ends(const Kernels<T>& k, Random random) {
     plain.sum[0] = 0.875;
     Outcome outcome;
     outcome.add(k.log_sum_exp_ends(&plain, row_batch) ? 1.0 : 0.0);
-    k.excluded_ends(&excluded, row_batch, EndParts::all);
+    T max[row_batch];
+    for (std::size_t i = 0; i < row_batch; ++i) {
+        const double others = excluded.exponent[i] * 0.6931471805599453;
+        max[i] = std::max(excluded.logit[i], static_cast<T>(others));
+    }
+    excluded.max = max;
+    k.excluded_ends(&excluded, row_batch, EndParts::smoothed);
     ExcludedEnds<T> parts = excluded;
-    for (EndParts some : {EndParts::gap, EndParts::gradient}) {
+    for (EndParts some : {EndParts::gap, EndParts::gradient, EndParts::all}) {
         std::fill(parts.gap, parts.gap + row_batch, -1.0);
         std::fill(parts.scale, parts.scale + row_batch, -1.0);
         k.excluded_ends(&parts, row_batch, some);
@@ -505,6 +511,7 @@ Outcome row_ends(const Kernels<T>& k, Random random) {
     outcome.add(excluded.complement, row_batch);
     outcome.add(excluded.probability, row_batch);
     outcome.add(excluded.lse, row_batch);
+    outcome.add(excluded.above_max, row_batch);
     return outcome;
 }
 

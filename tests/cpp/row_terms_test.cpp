@@ -21,7 +21,7 @@ INSTANTIATE_TEST_SUITE_P(Isa, RowTermKernels, testing::ValuesIn(tables_that_run_
 template <class T>
 struct Rows {
     ExcludedEnds<T> ends{};
-    T max[most_lanes], read[most_lanes];
+    T read[most_lanes];
     double gaps[most_lanes], other_mass[most_lanes], out_mass[most_lanes];
     double class_weight[most_lanes], weight[most_lanes], upstream[most_lanes];
     double loss[most_lanes] = {}, scale[most_lanes] = {}, linear[most_lanes] = {}, value[most_lanes] = {};
@@ -38,7 +38,7 @@ struct Rows {
             ends.probability[r] = 1 / (1 + std::exp(-lead));
             ends.base[r] = static_cast<double>(random.below(40)) - 20;
             ends.scale[r] = random.uniform(0.001, 1.0);
-            max[r] = static_cast<T>(ends.lse[r] - random.uniform(0, 1));
+            ends.above_max[r] = random.uniform(0, 1);
             gaps[r] = random.uniform(0, 100);
             other_mass[r] = random.uniform(0, 2);
             out_mass[r] = random.below(4) == 0 ? 0.0 : random.uniform(0, 2);
@@ -52,7 +52,6 @@ struct Rows {
     TermRows<T> view(unsigned arrays) {
         TermRows<T> rows{};
         rows.ends = &ends;
-        rows.max = max;
         rows.gaps = gaps;
         rows.other_mass = other_mass;
         rows.out_mass = out_mass;
@@ -122,7 +121,7 @@ TEST_P(RowTermKernels, AreTheFormulas) {
                 const Exact factor = options.grad_factor * weight * (arrays & 4 ? rows.upstream[r] : 1);
                 const Exact e = options.smoothing, c = options.z_loss, lse = rows.ends.lse[r];
                 const Exact mass = rows.other_mass[r] + Exact(rows.out_mass[r]);
-                const Exact smooth = mass * std::max<Exact>(0, lse - rows.max[r]) + rows.gaps[r];
+                const Exact smooth = mass * Exact(rows.ends.above_max[r]) + rows.gaps[r];
                 const Exact loss = (1 - e) * w * rows.ends.gap[r] + e / options.classes * smooth + c * w * lse * lse;
                 expect_within(rows.loss[r], weight * loss, 1e-14 * (std::fabs(loss) + 1));
                 if (!counts)

@@ -40,14 +40,24 @@ double careful_max(const T* x, std::size_t n, std::size_t excluded) {
     return top;
 }
 
-/// KernelTable::careful_sum: sum_j exp(x_j - reference) but `excluded`, in eight strided sums.
+/// KernelTable::careful_sum: sum_j exp(x_j - reference) but `excluded`, in eight strided sums, and what their additions
+/// round away: logits so large lie on a coarse grid, where many additions round the same way.
 template <class T>
 double careful_sum(const T* x, std::size_t n, std::size_t excluded, double reference) {
     double t[8] = {};
-    for (std::size_t i = 0; i < n; ++i)
-        if (i != excluded)
-            t[i % 8] += scalar_function<exp_everywhere<double>>(static_cast<double>(x[i]) - reference);
-    return ((t[0] + t[4]) + (t[2] + t[6])) + ((t[1] + t[5]) + (t[3] + t[7]));
+    double lost[8] = {};
+    for (std::size_t i = 0; i < n; ++i) {
+        if (i == excluded)
+            continue;
+        const double term = scalar_function<exp_everywhere<double>>(static_cast<double>(x[i]) - reference);
+        double& part = t[i % 8];
+        const double sum = part + term;
+        const double back = sum - part;
+        lost[i % 8] += (part - (sum - back)) + (term - back);
+        part = sum;
+    }
+    const double sum = ((t[0] + t[4]) + (t[2] + t[6])) + ((t[1] + t[5]) + (t[3] + t[7]));
+    return sum + (((lost[0] + lost[4]) + (lost[2] + lost[6])) + ((lost[1] + lost[5]) + (lost[3] + lost[7])));
 }
 
 /// KernelTable::careful_write: out_j = scale exp(x_j - reference) + linear q_j, then the patch. A class at -inf has

@@ -549,16 +549,16 @@ private:
             const double block_top = kernels.careful_max(x, length(b), excluded(first, length(b)));
             top = block_top > top || block_top != block_top ? block_top : top;
         }
-        double sum = 0.0;
+        StridedSum sum;
         if (top - top == 0.0)
             for (std::size_t b = 0; b < plan_.blocks; ++b) {
                 const std::size_t first = b * block_size;
                 const T* x = loss_.logits(place, first, length(b), scratch);
-                sum += kernels.careful_sum(x, length(b), excluded(first, length(b)), top);
+                sum.add(b, kernels.careful_sum(x, length(b), excluded(first, length(b)), top));
             }
         const bool present = sums.out_class != no_index;
         const double logit = present ? static_cast<double>(sums.out_logit) : -std::numeric_limits<double>::infinity();
-        return careful_end(loss_.table().float64, loss_.taken_out(), top, sum, logit, present);
+        return careful_end(loss_.table().float64, loss_.taken_out(), top, sum.total(), logit, present);
     }
 
     Loss& loss_;

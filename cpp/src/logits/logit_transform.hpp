@@ -28,13 +28,14 @@ public:
           held_((softcap_ == T(0) || holds(*softcap)) && holds(margin) && holds(scale) && holds(scale * margin)) {}
 
     bool identity() const { return softcap_ == T(0) && scaled_margin_ == T(0) && scale_ == T(1); }
+    bool caps() const { return softcap_ != T(0); }
     /// Whether it takes a reference; otherwise that is 0.
     bool shifts() const { return shifts_; }
     /// Whether T holds what it takes. If not, it takes the nearest numbers that T holds.
     bool held() const { return held_; }
     double scale() const { return static_cast<double>(scale_); }
 
-    /// The largest of n logits as softcap leaves them that could be a reference: the first that is finite, or 0.
+    /// A reference: the first of n logits, softcapped, that is finite; or 0, if there is none.
     T first_finite(const Kernels<T>& kernels, const T* x, std::size_t n, bool* found) const {
         for (std::size_t i = 0; i < n; ++i) {
             T capped = x[i];

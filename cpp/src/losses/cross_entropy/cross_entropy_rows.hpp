@@ -156,7 +156,7 @@ public:
         sums.writable = fine && !zero_gradient_;
         if (rows.upstream != nullptr)
             clear_without_upstream(tile, rows.upstream, sums);
-        if (!fine)
+        if (!fine || transform_.caps())
             find_exact_rows(tile, rows, sums);
         if (arrays_.loss.given())
             arrays_.loss.set(tile, sums.loss);
@@ -350,6 +350,9 @@ private:
     void find_exact_rows(const Tile& tile, const TermRows<T>& rows, TileSums<T>& sums) const {
         if (!sums.any_careful)
             std::fill(sums.careful, sums.careful + tile.lanes, false);
+        // A factor that is large in T may have an infinite product, and a softcap's slope of 0 would make it NaN.
+        const double most = transform_.caps() ? 0x1p60 : std::numeric_limits<double>::max();
+        const auto within = [&](double factor) { return std::fabs(factor) <= most; };
         const auto extreme = [](const double* factors, std::size_t r) {
             return factors != nullptr && !is_moderate(factors[r]);
         };
@@ -359,8 +362,7 @@ private:
             bool exact = all_exact_ || !(std::fabs(sums.loss[r]) < large_loss);
             exact |= extreme(rows.class_weight, r) || extreme(rows.weight, r) || extreme(rows.upstream, r);
             if (arrays_.grad.given())
-                exact |= !std::isfinite(sums.out_scale[r]) || !std::isfinite(sums.linear[r]) ||
-                         !std::isfinite(sums.value[r]);
+                exact |= !within(sums.out_scale[r]) || !within(sums.linear[r]) || !within(sums.value[r]);
             if (exact)
                 sums.any_careful = sums.any_careful_terms = sums.careful[r] = true;
         }
