@@ -163,8 +163,8 @@ def test_states_that_merge_each_other_do_not_wait_for_each_other(frequent_switch
             into.merge(other)
 
     run_at_once(*2 * [lambda: merge(left, right), lambda: merge(right, left)])
-    for state in (left, right):  # each of 1000 merges has added at least what the other one had at first
-        assert np.log(1001) < state.value() < np.inf
+    for state in (left, right):  # each of 1000 merges has added at least the 1 that the other one had at first
+        assert np.log(1000.5) < state.value() < np.inf
 
 
 def test_what_is_read_while_others_add_is_a_state_of_one_moment(frequent_switches):
