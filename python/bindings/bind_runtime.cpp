@@ -11,8 +11,8 @@ void warn_of_thread_refusal() {
     if (!take_thread_refusal())
         return;
     const char* message =
-        "logitloss: the system refused to create threads, or gives them too little stack (OMP_STACKSIZE); where it "
-        "does, "
+        "logitloss: the system refused to create threads; where it does, or gives them too little stack "
+        "(OMP_STACKSIZE), "
         "calls run on the calling thread alone (this is said once)";
     if (PyErr_WarnEx(PyExc_RuntimeWarning, message, 2) != 0)
         throw pybind11::error_already_set();

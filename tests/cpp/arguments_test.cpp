@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -61,6 +62,59 @@ TEST(Arguments, HaveAtMost64Dimensions) {
     const ArrayView negative{logits, DType::float32, -1, ones.data()};
     EXPECT_EQ(message<value_error>([&] { logsumexp(negative, one_loss); }),
               "a: got -1 dimensions, expected at most 64");
+}
+
+TEST(Arguments, LengthsAreNotNegative) {
+    for (const std::ptrdiff_t length : {std::ptrdiff_t{-1}, std::numeric_limits<std::ptrdiff_t>::min()}) {
+        const std::ptrdiff_t lengths[] = {3, length};
+        const ArrayView view{logits, DType::float32, 2, lengths};
+        EXPECT_EQ(message<value_error>([&] { logsumexp(view, one_loss); }),
+                  "a: got shape (3, " + std::to_string(length) + "), expected lengths of at least 0");
+    }
+}
+
+TEST(Arguments, AreNotLargerThanMemory) {
+    constexpr std::ptrdiff_t most = std::numeric_limits<std::ptrdiff_t>::max();
+    constexpr std::ptrdiff_t least = std::numeric_limits<std::ptrdiff_t>::min();
+    constexpr std::ptrdiff_t root = std::ptrdiff_t{1} << 32;
+    const std::pair<std::vector<std::ptrdiff_t>, std::vector<std::ptrdiff_t>> wrong[] = {
+        {{root, root}, {}},          // 2^64 elements
+        {{most}, {}},                // too many bytes
+        {{most, 0}, {}},             // no element, but no array either
+        {{root, root}, {0, 0}},      // none of them anywhere else
+        {{2, 3}, {most, 4}},         // the second row is not in memory
+        {{2, 3}, {least, 4}},        // nor is it here
+        {{3, 3}, {most / 3, 4}},     // twice the stride is, and the address beyond it is not
+        {{3, 3}, {4, -(most / 4)}},  // and so downwards
+    };
+    for (const auto& [lengths, strides] : wrong) {
+        const ArrayView view{logits, DType::float32, static_cast<int>(lengths.size()), lengths.data(),
+                             strides.empty() ? nullptr : strides.data()};
+        const std::string said = message<value_error>([&] { logsumexp(view, one_loss); });
+        EXPECT_EQ(said.substr(0, 14), "a: got shape (") << lengths[0];
+        EXPECT_NE(said.find("expected an array that fits into memory"), std::string::npos) << said;
+        EXPECT_NE(message<value_error>(
+                      [&] { softmax(logits_view, {losses, DType::float32, view.ndim, view.shape, view.strides}); }),
+                  "nothing was thrown");
+    }
+}
+
+TEST(Arguments, AnAxisOfOneElementHasAnyStride) {
+    constexpr std::ptrdiff_t most = std::numeric_limits<std::ptrdiff_t>::max();
+    const float numbers[] = {1, 2, 3, 4, 5, 6};
+    const std::ptrdiff_t lengths[] = {1, 2, 1, 3, 1};
+    const std::ptrdiff_t rows_apart[] = {1, 2, 1, 1};
+    SoftmaxOptions options;
+    options.axes = {3};
+    float want[2];
+    logsumexp({numbers, DType::float32, 5, lengths}, {want, DType::float32, 4, rows_apart}, options);
+    for (const std::ptrdiff_t stride : {most, -most - 1, -most, most / 2, std::ptrdiff_t{0}}) {
+        const std::ptrdiff_t strides[] = {stride, 12, stride, 4, stride};
+        float got[2] = {};
+        logsumexp({numbers, DType::float32, 5, lengths, strides}, {got, DType::float32, 4, rows_apart}, options);
+        EXPECT_EQ(got[0], want[0]) << stride;
+        EXPECT_EQ(got[1], want[1]) << stride;
+    }
 }
 
 TEST(Arguments, NormalizerNeedsASumToDivide) {

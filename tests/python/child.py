@@ -8,13 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-SETTINGS = (
+SETTINGS = (  # of the library and of what is below it
     "LOGITLOSS_ISA",
     "LOGITLOSS_NUM_THREADS",
     "LOGITLOSS_OVERSUBSCRIBE",
     "LOGITLOSS_STREAM_BYTES",
-    "LOGITLOSS_CGROUP_ROOT",
     "OMP_NUM_THREADS",
+    "OMP_PROC_BIND",
+    "OMP_PLACES",
+    "OMP_STACKSIZE",
+    "GOMP_CPU_AFFINITY",
 )
 
 

@@ -8,6 +8,13 @@
 #include <cstddef>
 #include <cstdint>
 
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || \
+    defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__)
+#error "logitloss: remove -ffast-math and its parts from the compiler's flags, they change results"
+#elif __FLT_EVAL_METHOD__ == 1 || __FLT_EVAL_METHOD__ == 2 || __FLT_EVAL_METHOD__ == -1  // a wider type, or who knows
+#error "logitloss: remove the flags that let arithmetic keep excess precision (-mfpmath=387), they change results"
+#endif
+
 namespace logitloss::detail {
 
 /// Classes of a row that are summed together, counted from the start of the row. Results depend on it.

@@ -183,7 +183,8 @@ int cpus_in_places() {
     }
     std::sort(cpus.begin(), cpus.end());
     const auto distinct = static_cast<int>(std::unique(cpus.begin(), cpus.end()) - cpus.begin());
-    return distinct == 0 ? omp_get_num_procs() : distinct;
+    // A list of places may name CPUs that the process was not given.
+    return distinct == 0 ? omp_get_num_procs() : std::min(distinct, omp_get_num_procs());
 }
 
 thread_local bool pool_kept_over_fork = false;
