@@ -11,9 +11,10 @@ using O = py::object;
 /// Predicted labels have the target's shape, as logits beside class probabilities have; but they are integers.
 void refuse_labels(const py::array& logits, const py::array& target) {
     if (!is_floating(dtype_of(logits, "logits")) && shape_of(logits) == shape_of(target))
-        throw py::type_error("logits: got integers of the target's shape " + shape_text(shape_of(target)) +
-                             ", expected a number a class: this takes logits, not predicted labels; compare labels with "
-                             "np.mean(pred == target)");
+        throw py::type_error(
+            "logits: got integers of the target's shape " + shape_text(shape_of(target)) +
+            ", expected a number a class: this takes logits, not predicted labels; compare labels with "
+            "np.mean(pred == target)");
 }
 
 template <auto function>

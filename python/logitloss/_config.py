@@ -6,7 +6,6 @@ import importlib
 import operator
 import platform
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 

@@ -51,8 +51,8 @@ def accuracy(
     Raises
     ------
     TypeError
-        For class indices that are no integers, and for masked, complex, longdouble, object and text arrays. For predicted
-        labels in place of logits, which is to say integers of the target's own shape: compare labels with
+        For class indices that are no integers, and for masked, complex, longdouble, object and text arrays. For
+        predicted labels in place of logits, which is to say integers of the target's own shape: compare labels with
         ``np.mean(pred == target)``.
     ValueError
         For a label outside [0, C) that is not `ignore_index`, naming the first; for shapes and a `top_k` that do not
