@@ -17,7 +17,6 @@
 #include "logitloss/error.hpp"
 #include "logitloss/runtime.hpp"
 #include "runtime/cpu_limits.hpp"
-#include "runtime/float_environment.hpp"
 
 #if defined(__linux__)
 #include <sys/resource.h>
@@ -154,6 +153,34 @@ TEST(ParallelFor, ConcurrentCallersAllGetTheirResult) {
     EXPECT_EQ(wrong, 0);
 }
 
+/// Calls fn(i) on threads 0, 1, ... that all live until the last one has been called, one call after the other: the
+/// first ones come to own a pool, and the others share one.
+template <class Fn>
+void on_threads_in_turn(int count, Fn&& fn) {
+    std::atomic<int> turn{0};
+    std::vector<std::thread> threads;
+    for (int i = 0; i < count; ++i)
+        threads.emplace_back([&, i] {
+            while (turn != i)
+                std::this_thread::yield();
+            fn(i);
+            ++turn;
+            while (turn < count)
+                std::this_thread::yield();
+        });
+    for (std::thread& thread : threads)
+        thread.join();
+}
+
+TEST(ParallelFor, CallersThatOwnNoPoolHaveATeamToo) {
+    on_threads_in_turn(5, [&](int i) {
+        for (int workers : {2, many, 3}) {
+            EXPECT_EQ(workers_seen(workers), has_threads() ? workers : 1) << "thread " << i;
+            EXPECT_EQ(sum_in_parallel(1000, 10, workers), 499500u) << "thread " << i;
+        }
+    });
+}
+
 // ------------------------------------------------------------------------------------------ floating-point environment
 
 // Arithmetic that the compiler neither folds nor moves across a change of the environment.
@@ -167,12 +194,15 @@ TEST(FloatEnvironment, WorkersRoundToNearestWhateverTheCallerDoes) {
     const double nearest = third_of(2.0);
     ASSERT_EQ(std::fesetround(FE_UPWARD), 0);
     ASSERT_NE(third_of(2.0), nearest) << "this number does not tell the modes apart";
-    for (int workers : {1, many}) {
+    const auto compute = [&](int workers) {
         std::atomic<int> wrong{0};
         parallel_for(100, 1, workers,
                      [&](std::size_t, std::size_t, int) noexcept { wrong += third_of(2.0) != nearest; });
         EXPECT_EQ(wrong, 0) << workers << " workers";
-    }
+    };
+    for (int workers : {1, many})
+        compute(workers);
+    on_threads_in_turn(4, [&](int) { compute(many); });  // they inherit the mode
     EXPECT_EQ(std::fegetround(), FE_UPWARD);
     std::fesetround(FE_TONEAREST);
 }
@@ -270,6 +300,28 @@ TEST(PlanThreads, AffinityIsThisThreads) {
     sched_setaffinity(0, sizeof(before), &before);
 }
 
+TEST(ParallelFor, ATeamRunsWhereItsCallerMayRun) {
+    cpu_set_t before;
+    ASSERT_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
+    const int all = CPU_COUNT(&before);
+    on_threads_in_turn(6, [&](int i) {  // by turns on a CPU of its own and on all of them
+        int cpu = 0;
+        while (!CPU_ISSET(cpu, &before))
+            ++cpu;
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        if (i % 2 == 0)
+            sched_setaffinity(0, sizeof(one), &one);
+        std::atomic<int> elsewhere{0};
+        parallel_for(200, 1, 3, [&](std::size_t, std::size_t, int) noexcept {
+            elsewhere += affinity_cpus() != (i % 2 == 0 ? 1 : all);
+            std::this_thread::sleep_for(std::chrono::microseconds(50));
+        });
+        EXPECT_EQ(elsewhere, 0) << "thread " << i;
+    });
+}
+
 class CgroupQuota : public testing::Test {
 protected:
     void SetUp() override {
@@ -341,6 +393,27 @@ TEST(Fork, ChildOfAProcessWithAPoolComputesAndEnds) {
     ASSERT_EQ(waitpid(child, &status, 0), child);
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "status " << status;
     EXPECT_EQ(sum_in_parallel(1000, 10, many), 499500u) << "in the parent, afterwards";
+}
+
+TEST(Fork, ChildOfAProcessWithASharedPoolComputesInParallel) {
+    on_threads_in_turn(5, [](int i) {
+        ASSERT_EQ(sum_in_parallel(1000, 10, many), 499500u);
+        if (i < 3)
+            return;
+        const pid_t child = fork();  // from a thread that owns no pool
+        ASSERT_NE(child, -1);
+        if (child == 0) {
+            alarm(60);
+            bool right = workers_seen(many) == (has_threads() ? many : 1);
+            for (int k = 0; k < 4; ++k)
+                std::thread([&] { right = right && sum_in_parallel(1000, 10, many) == 499500; }).join();
+            _exit(right ? 0 : 1);
+        }
+        int status = -1;
+        ASSERT_EQ(waitpid(child, &status, 0), child);
+        EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "status " << status;
+        EXPECT_EQ(sum_in_parallel(1000, 10, many), 499500u) << "in the parent, afterwards";
+    });
 }
 
 TEST(Fork, ChildForkedInsideALoopComputesAndEnds) {

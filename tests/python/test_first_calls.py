@@ -54,6 +54,10 @@ def with_options(function):
             arguments[name] = FLOATS[name]
     return arguments | {{name: WEIGHTS[name] for name in function.weights}}
 
+def wide(function):  # the last bit of an option is seen
+    arguments = with_options(function)
+    return arguments | {{function.first: arguments[function.first].astype(float)}}
+
 def subnormal(function):  # losses and gradients of confident rows
     return plain(function) | {{function.first: np.float32([[95, 0, 0], [0, -95, 0], [0, 0.5, 90], [1e-40, 0.3, 0.1]])}}
 
@@ -63,7 +67,7 @@ def state():
 
 calls = [("LogSumExp", state)]
 for function in FUNCTIONS:
-    for make in (plain, with_options) + ((subnormal,) if function.first != "probs" else ()):
+    for make in (plain, with_options, wide) + ((subnormal,) if function.first != "probs" else ()):
         calls.append((function.name, lambda f=function, a=make(function): f.call(**a)))
 
 def results(call):

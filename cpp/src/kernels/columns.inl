@@ -254,11 +254,12 @@ bool column_states(const T* x, std::ptrdiff_t stride, TileShape shape, const Col
         store_widened(states.exponent + lane, select(normal, exponent, splat(T(no_exponent))));
         const ExpShift<T> shift(exponent);
         Vec<T> logit = zero;  // of the class excluded
-        const std::ptrdiff_t next = states.next.distance + static_cast<std::ptrdiff_t>(lane) * states.next.lane_step;
+        const std::uintptr_t next = states.next.start + lane * static_cast<std::uintptr_t>(states.next.lane_step);
         const bool next_line = lane % (64 / sizeof(T)) == 0;
         const auto term = [&](std::size_t j, Vec<T> sum) {
             if (next_line)  // spread over the arithmetic: all at once they would wait for each other
-                prefetch_near(states.next.base, next + static_cast<std::ptrdiff_t>(j) * states.next.class_step);
+                // NOLINTNEXTLINE(performance-no-int-to-ptr): nothing is read there
+                prefetch_near(reinterpret_cast<const void*>(next + j * states.next.class_step), 0);
             Vec<T> here = load(x + static_cast<std::ptrdiff_t>(j) * stride + lane);
             if constexpr (excluding) {
                 const Mask<T> out = equal(class_number<T>(j), excluded);

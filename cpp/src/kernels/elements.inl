@@ -294,7 +294,7 @@ struct ElementSweep {
     LOGITLOSS_INLINE void operator()(std::size_t group, Vec<T> (&lanes)[group_vectors<T>]) {
         if (block.grad != nullptr && block.grad != block.logits)
             for (std::size_t line = 0; line < 256; line += 64)
-                prefetch_store(block.grad, group * 256 + 4096 + line);
+                prefetch_store(block.grad + group * group_size<T>, 4096 + line);
         LOGITLOSS_UNROLL
         for (std::size_t i = 0; i < group_vectors<T>; ++i)
             element_step(group, i * Vec<T>::lanes, lanes[i]);
@@ -302,7 +302,7 @@ struct ElementSweep {
 
     LOGITLOSS_INLINE void element_step(std::size_t group, std::size_t lane, Vec<T>& sum) {
         const Vec<T> zero = splat(T(0));
-        prefetch_near(block.logits, (group * group_size<T> + lane) * sizeof(T) + 4096);
+        prefetch_near(block.logits + group * group_size<T>, lane * sizeof(T) + 4096);
         const Vec<T> x = load(logits.at(group) + lane);
         const Vec<T> t = load(targets.at(group) + lane);
         Vec<T> positive = t;

@@ -133,11 +133,10 @@ struct TileShape {
     std::size_t classes;
 };
 
-/// Where the rows after a tile's are: class j of lane r is within a cache line of what lies distance + j class_step +
-/// r lane_step bytes from the base. Only ever prefetched.
+/// Where the rows after a tile's are: class j of lane r is within a cache line of start + j class_step + r lane_step.
+/// Only ever prefetched, and so an integer: there may be no such rows.
 struct NextTile {
-    const void* base = nullptr;
-    std::ptrdiff_t distance = 0;
+    std::uintptr_t start = 0;
     std::ptrdiff_t class_step = 0;
     std::ptrdiff_t lane_step = 0;
 };

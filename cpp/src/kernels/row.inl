@@ -73,7 +73,7 @@ public:
         if (row_.fetch) {
             LOGITLOSS_UNROLL
             for (std::size_t line = 0; line < 256; line += 64)
-                prefetch_store(row_.out, group * 256 + ahead_bytes + line);
+                prefetch_store(row_.out + group * group_size<T>, ahead_bytes + line);
         }
     }
     LOGITLOSS_INLINE void write(std::size_t lane) { store(to_ + lane, load(from_ + lane) * scale_ + linear_); }
@@ -118,8 +118,8 @@ struct AddExponentials {
         const T* x = row.at(group);
         LOGITLOSS_UNROLL
         for (std::size_t line = 0; line < 256; line += 64) {
-            prefetch_far(data, group * 256 + far_bytes + line);
-            prefetch_near(data, group * 256 + near_bytes + line);
+            prefetch_far(data + group * group_size<T>, far_bytes + line);
+            prefetch_near(data + group * group_size<T>, near_bytes + line);
         }
         along.start(group);
         LOGITLOSS_UNROLL

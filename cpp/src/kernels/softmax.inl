@@ -24,7 +24,7 @@ public:
     LOGITLOSS_INLINE void prefetch(std::size_t group) const {
         if constexpr (mode == StoreMode::cached)
             for (std::size_t line = 0; line < 256; line += 64)
-                prefetch_store(out_, group * 256 + ahead_bytes + line);
+                prefetch_store(out_ + group * group_size<T>, ahead_bytes + line);
     }
     LOGITLOSS_INLINE void finish() {
         groups_.finish();

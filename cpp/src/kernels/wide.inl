@@ -40,7 +40,7 @@ public:
     LOGITLOSS_INLINE Wide at(std::size_t group, std::size_t lane) const {
         if (data_ == nullptr)
             return {fill_, fill_};
-        prefetch_near(data_, (group * group_size<double> + lane) * sizeof(T) + 4096);
+        prefetch_near(data_ + group * group_size<double>, lane * sizeof(T) + 4096);
         return wide_load(wide_group(data_, groups_, group) + lane);
     }
 

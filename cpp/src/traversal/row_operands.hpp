@@ -120,12 +120,14 @@ public:
     /// What to fetch while a tile's columns are computed: the rows after it, or nothing that costs.
     NextTile next(const Tile& tile, std::size_t classes) const {
         const std::ptrdiff_t step = tile.step[operand_];
-        const std::ptrdiff_t distance = tile.offset[operand_] + static_cast<std::ptrdiff_t>(tile.count) * step;
+        const auto start =
+            reinterpret_cast<std::uintptr_t>(data_) +
+            static_cast<std::uintptr_t>(tile.offset[operand_] + static_cast<std::ptrdiff_t>(tile.count) * step);
         if (side_by_side_)
-            return {data_, distance, lines_.stride(), step};
+            return {start, lines_.stride(), step};
         if (direct_ && step == static_cast<std::ptrdiff_t>(classes * sizeof(T)))
-            return {data_, distance, 64, step};
-        return {data_, distance, 0, 0};
+            return {start, 64, step};
+        return {start, 0, 0};
     }
     /// As columns(), but always copied.
     T* copy(const Kernels<T>& kernels, const Tile& tile, std::size_t classes, ColumnBuffer<T>& buffer) const {
