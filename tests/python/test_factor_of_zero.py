@@ -1,5 +1,5 @@
-"""A factor of 0 removes what it multiplies, whatever that is: rows and elements that hold NaN or infinities lose nothing
-but themselves. A row of the table is a function with one of its factors at 0."""
+"""A factor of 0 removes what it multiplies, whatever that is: nothing but rows and elements that hold NaN or infinities
+is lost. A row of the table is a function with one of its factors at 0."""
 
 from __future__ import annotations
 
@@ -157,7 +157,9 @@ def test_a_factor_of_0_removes_its_row_from_a_sum(case, reduction, rng):
 
 @pytest.mark.parametrize("classes", [3, 150, 5000])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}, EVERYTHING], ids=["plain", "smoothing", "everything"])
+@pytest.mark.parametrize(
+    "options", [{}, {"label_smoothing": 0.1}, EVERYTHING], ids=["plain", "smoothing", "everything"]
+)
 def test_an_upstream_gradient_of_0_of_a_sum(options, reduction, classes, rng):
     logits = spoiled_rows(rng, classes, np.float32, "infinities")
     target = _labels(rng, ROWS, classes)

@@ -30,7 +30,7 @@ def two_sum(a, b):
 
 
 def exact_by_extended(rows):
-    """LSE and LSE - m of each row: the classes but one largest are summed, which loses nothing of their sum's digits."""
+    """LSE and LSE - m of each row: the classes but one largest are summed, whose sum loses no digits."""
     x = rows.astype(np.longdouble)
     top = np.argmax(x, axis=-1)[:, None]
     largest = np.take_along_axis(x, top, -1)
@@ -88,7 +88,9 @@ def near_zero(rng, count, classes, dtype):
         x = np.where((kind == 3)[:, None], normalised - 0.1, x)
         total = np.where(kind == 3, np.exp(x).sum(axis=-1), total)
         cancelling = np.where(total < 1, np.log1p(-np.minimum(total, 0.999)), 0)
-    x[rows, lead] = np.where(kind == 0, 0, np.where(kind == 1, cancelling, cancelling * (1 + rng.uniform(-1, 1, count))))
+    x[rows, lead] = np.where(
+        kind == 0, 0, np.where(kind == 1, cancelling, cancelling * (1 + rng.uniform(-1, 1, count)))
+    )
     return x.astype(dtype)
 
 

@@ -1,6 +1,6 @@
 """An offset that all logits have in common costs softmax cross-entropy no digit, and logits, weights and options near
-the ends of what numbers hold give every loss and gradient that the dtype holds: with every option, against arithmetic of
-hundreds of digits on the logits as they are represented."""
+the ends of what numbers hold give every loss and gradient that the dtype holds: with every option, against arithmetic
+of hundreds of digits on the logits as they are represented."""
 
 from __future__ import annotations
 
