@@ -207,5 +207,5 @@ def test_copies_are_independent(rng):
 def test_a_pickle_that_holds_no_states_is_an_error():
     state = ll.LogSumExp().update([0.0])
     for states in (np.float64(1), np.zeros(3), np.zeros((2, 5))):
-        with pytest.raises(ValueError, match="states: got shape .* expected four numbers a row"):
+        with pytest.raises(ValueError, match=r"states: got shape .* expected four numbers a row"):
             ll.LogSumExp().__setstate__(state.__getstate__() | {"_states": states})
