@@ -20,7 +20,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 ROOT = Path(__file__).resolve().parents[1]
-MOST_BYTES = 2_000_000
+MOST_BYTES = 3_000_000
 
 BESIDE_PYTHON = {
     "py.typed",

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -239,20 +240,19 @@ inline const std::map<std::string, Call>& all() {
         {"merge",
          [] {
              Results results;
-             LogSumExpState odd, even{1.0 / 3, 0.0, -1.0, 0.1}, far{0.1, 0.0, LogSumExpState::beside_max, 1e300};
-             odd.sum = 0.7;
-             odd.exponent = 2;
-             odd.max = 0.3;
+             const double nan = std::numeric_limits<double>::quiet_NaN();  // the value of no single piece
+             const LogSumExpState odd{0.3, 0x1p512 * 0.7, 0.0, nan}, even{0.1, 0x1p512 / 3, 0.0, nan};
+             const LogSumExpState far{1e300, 0x1p512 * 0.1, 0x1p450, nan};
              for (const LogSumExpState& state :
                   {merge(odd, even), merge(far, even), merge(far, far), merge(merge(even, even), odd)})
-                 results.keep(std::vector<double>{state.sum, state.rest, state.exponent, state.max});
+                 results.keep(std::vector<double>{state.max, state.others, state.rest, state.value});
              return results;
          }},
         {"logsumexp_of_states",
          [] {
              return results_of([](auto& a, Reduction) {
                  const LogSumExpState states[rows] = {
-                     {0.7, 0.0, 2.0, 0.3}, {0.3, 1e-20, -3.0, 0.1}, {0.1, 0.0, LogSumExpState::beside_max, 1e30}};
+                     {0.3, 0x1p512 * 0.7, 0.0, 0.8}, {0.1, 0x1p512, 0x1p440, 0.8}, {1e30, 0x1p500, 0.0, 1e30}};
                  logsumexp_of_states(states, a.out_view(1));
              });
          }},

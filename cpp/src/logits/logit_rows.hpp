@@ -264,7 +264,7 @@ private:
             if (!sums.reads(r))
                 write_row(place, loss_.skip(place), nullptr, scratch);
             else if (sums.any_careful && sums.careful[r])
-                write_row(place, end_alone(place, sums.loss[r], scratch), nullptr, scratch);
+                write_row(place, end_alone(place, r, sums, scratch), nullptr, scratch);
             else if (writes())
                 write_row(place, loss_.write_of(sums, r, false, out_class_of(sums, r)), nullptr, scratch);
         }
@@ -409,7 +409,7 @@ private:
             if (!sums.reads(r))
                 write_row(place, loss_.skip(place), nullptr, scratch);
             else if (sums.any_careful && sums.careful[r])
-                write_row(place, end_alone(place, sums.loss[r], scratch), nullptr, scratch);
+                write_row(place, end_alone(place, r, sums, scratch), nullptr, scratch);
         }
     }
 
@@ -463,7 +463,16 @@ private:
         return one.reads(0);
     }
 
-    /// A row that leaves its tile or batch.
+    /// Row r that leaves its tile or batch, with its loss unless it leaves for its gradient only.
+    Write end_alone(const RowPlace& place, std::size_t r, TileSums<T>& sums, Scratch& scratch) const {
+        double loss;
+        const Write write = end_alone(place, loss, scratch);
+        if (!sums.any_careful_terms || !sums.keeps_loss[r])
+            sums.loss[r] = loss;
+        else if constexpr (EndsAlone<Loss>::value)
+            loss_.set_loss(place, sums.loss[r]);
+        return write;
+    }
     Write end_alone(RowPlace place, double& loss, Scratch& scratch) const {
         TileSums<T>& one = scratch.alone;
         reads(place, one);

@@ -21,6 +21,7 @@ struct TileSums {
     bool careful[most_lanes];        ///< whether the row must take the row traversal, which has float64 for it
     bool any_careful;                ///< whether one must; `careful` holds only then
     bool any_careful_terms;          ///< whether one must for what the problem made of its sums
+    bool keeps_loss[most_lanes];     ///< whether it must for its gradient only; holds beside any_careful_terms
 
     T max[most_lanes];          ///< the largest logit
     LogSumExpEnds<T> whole;     ///< of rows that are summed whole

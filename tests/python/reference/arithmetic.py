@@ -45,7 +45,10 @@ def exact(digits: int) -> Arithmetic:
         a = np.asarray(a)
         return a if a.dtype == object else elementwise(lambda v: context.mpf(float(v)))(a.astype(np.float64))
 
-    functions = (context.exp, context.expm1, context.log, context.log1p, context.tanh)
+    def exp(v: Any) -> Any:  # mpmath takes a second for exp(-1e308), which is 0 to any number of digits
+        return context.mpf(0) if v < -100_000 else context.exp(v)
+
+    functions = (exp, context.expm1, context.log, context.log1p, context.tanh)
     return Arithmetic(array, *(elementwise(f) for f in functions))
 
 

@@ -46,8 +46,9 @@ public:
           as_distribution_(!call.indices || (terms_.smoothing > 0.0 && call.class_weight.given())) {
         staged_ = !arrays_.input.direct() || !transform_.identity() || linear_;
         const double spread = terms_.smoothing / terms_.classes;
-        all_exact_ = !transform_.held() || !is_moderate(terms_.z_loss) || !is_moderate(spread) ||
-                     (spread == 0.0 && terms_.smoothing > 0.0) || (linear_ && arrays_.weights_are_extreme());
+        all_losses_exact_ = !transform_.held() || !is_moderate(terms_.z_loss) || !is_moderate(spread) ||
+                            (spread == 0.0 && terms_.smoothing > 0.0) || (linear_ && arrays_.weights_are_extreme());
+        all_exact_ = all_losses_exact_;
         if (arrays_.class_weighted() && TileRule<T>::applies(arrays_.rows, arrays_.classes)) {
             class_weights_.resize(call.classes);
             arrays_.class_weights(0, call.classes, class_weights_.data());
@@ -64,6 +65,8 @@ public:
         grad_factor_ = ScaledNumber(arrays_.upstream_of_sum) * call.options.scale / call.normalization.divisor;
         terms_.grad_factor = call.normalization.gradient_factor * transform_.scale() * arrays_.upstream_of_sum;
         const double factor = grad_factor_.value();
+        if (!is_moderate(call.options.scale) || !is_moderate(arrays_.upstream_of_sum))
+            terms_.grad_factor = factor;  // a product on the way may have left the normal numbers
         all_exact_ |= factor == 0.0 || (grad_factor_.is_finite() && !is_moderate(factor));
     }
 
@@ -173,10 +176,17 @@ public:
         if (!factors.finite() || !grad_factor_.is_finite() ||
             !exact_rows_.sum(place, scratch.raw_logits, loss, write.exact))
             return;
-        set_loss(place, loss * factors.weight, one);
+        if (rounded || !one.keeps_loss[0])
+            set_loss(place, loss * factors.weight, one);
         write.zero = zero_gradient_ || factors.upstream == 0.0 || write.exact.leader == no_index;
         write.exact.factor = grad_factor_ * factors.weight * factors.upstream;
         write.exactly = true;
+    }
+
+    /// The loss that a row keeps, though it stood alone for its gradient.
+    void set_loss(const RowPlace& place, double loss) const {
+        if (arrays_.loss.given())
+            arrays_.loss.set(place, loss);
     }
 
     Write write_of(const TileSums<T>& sums, std::size_t r, bool careful, std::size_t out_class) const {
@@ -359,8 +369,10 @@ private:
         for (std::size_t r = 0; r < tile.count; ++r) {
             if (!sums.reads(r))
                 continue;
-            bool exact = all_exact_ || !(std::fabs(sums.loss[r]) < large_loss);
-            exact |= extreme(rows.class_weight, r) || extreme(rows.weight, r) || extreme(rows.upstream, r);
+            const bool exact_loss = all_losses_exact_ || !(std::fabs(sums.loss[r]) < large_loss) ||
+                                    extreme(rows.class_weight, r) || extreme(rows.weight, r);
+            bool exact = exact_loss || all_exact_ || extreme(rows.upstream, r);
+            sums.keeps_loss[r] = !exact_loss && !sums.careful[r];  // what a call without a gradient gives
             if (arrays_.grad.given())
                 exact |= !within(sums.out_scale[r]) || !within(sums.linear[r]) || !within(sums.value[r]);
             if (exact)
@@ -516,7 +528,8 @@ private:
     StoreMode mode_ = StoreMode::cached;
     std::vector<double> class_weights_;
     bool zero_gradient_ = false;
-    bool all_exact_ = false;          // Note [exact rows]
+    bool all_losses_exact_ = false;  // Note [exact rows]
+    bool all_exact_ = false;
     ScaledNumber grad_factor_ = 1.0;  // TermOptions::grad_factor
     std::size_t chunk_rows_ = 1;
     mutable std::vector<ScaledPairSum> large_losses_;  // of each chunk of rows
