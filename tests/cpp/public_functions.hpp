@@ -232,8 +232,8 @@ inline const std::map<std::string, Call>& all() {
                  LogSumExpState states[rows];
                  logsumexp_states(a.view(a.logits), states);
                  for (std::ptrdiff_t r = 0; r < rows; ++r) {
-                     std::memcpy(&a.out[static_cast<std::size_t>(r)], &states[r].sum, sizeof(a.out[0]));
-                     std::memcpy(&a.more[static_cast<std::size_t>(r)], &states[r].exponent, sizeof(a.out[0]));
+                     std::memcpy(&a.out[static_cast<std::size_t>(r)], &states[r].others, sizeof(a.out[0]));
+                     std::memcpy(&a.more[static_cast<std::size_t>(r)], &states[r].value, sizeof(a.out[0]));
                  }
              });
          }},
