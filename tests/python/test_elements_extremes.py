@@ -279,7 +279,7 @@ def test_float64_weights_beside_float32_predictions(error):
         np.testing.assert_allclose(got[0], want[0], rtol=2e-7)
         np.testing.assert_allclose(got[1], want[1], rtol=2e-7)
     if error is not ERRORS[2]:
-        loss, grad = error(np.float32([1e-10]), np.float32([0]), weight=[1e60], upstream=[1e-60], reduction="none")
+        _, grad = error(np.float32([1e-10]), np.float32([0]), weight=[1e60], upstream=[1e-60], reduction="none")
         np.testing.assert_allclose(grad, 2e-10 if error is ERRORS[0] else 1, rtol=1e-6)
 
 

@@ -13,6 +13,7 @@ namespace logitloss::detail {
 class ScaledNumber {
 public:
     ScaledNumber() = default;
+    // NOLINTNEXTLINE(google-explicit-constructor): a double is such a number
     ScaledNumber(double value) : ScaledNumber(value, 0) {}
     ScaledNumber(double value, std::int64_t exponent) {
         int shift = 0;

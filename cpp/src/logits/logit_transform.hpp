@@ -41,7 +41,8 @@ public:
             T capped = x[i];
             if (softcap_ != T(0))
                 kernels.softcap(x + i, 1, softcap_, &capped);
-            if ((*found = std::isfinite(capped)))
+            *found = std::isfinite(capped);
+            if (*found)
                 return capped;
         }
         return T(0);

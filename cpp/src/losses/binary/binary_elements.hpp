@@ -205,7 +205,8 @@ private:
         });
     }
 
-    double block(const Positions::Cursor& cursor, std::size_t n, BinaryScratch<T>& scratch, double* large) const {
+    double block(const Positions::Cursor& cursor, std::size_t n, BinaryScratch<T>& scratch,
+                 double* large) const {  // NOLINT(readability-non-const-parameter): the kernel adds to it
         const auto read = [&](const ElementOperand<T>& operand, const Buffer<T>& buffer) {
             return operand.given() ? operand.read(cursor, n, buffer.data()) : nullptr;
         };
