@@ -178,7 +178,7 @@ private:
     }
 
     double block(const Positions::Cursor& cursor, std::size_t n, const Sweep& how, ErrorScratch<T>& scratch,
-                 double* large) const {
+                 double* large) const {  // NOLINT(readability-non-const-parameter): the kernel adds to it
         const auto read = [&](const ElementOperand<T>& operand, const Buffer<T>& buffer) {
             return operand.given() ? operand.read(cursor, n, buffer.data()) : nullptr;
         };
