@@ -170,6 +170,35 @@ struct ColumnScales {
     T value[most_lanes];
 };
 
+/// Rows of at most so many classes of float32 are computed in float32: Note [pairs].
+constexpr std::size_t most_few_classes = 128;
+
+enum class FewClassTask : std::int32_t {
+    log_sum_exp,
+    softmax,      ///< times a factor; with log-sum-exps, if they are wanted
+    log_softmax,  ///< without results
+    cross_entropy,
+    cross_entropy_gradient,
+};
+
+/// Rows of 2 to most_few_classes classes: class j of row r is x[r row_step + j class_step], and one of the steps is 1. If
+/// it is row_step, memory up to a whole row_batch of rows is there. Arrays of a number a row have a whole row_batch.
+struct FewClasses {
+    const float* x;
+    std::ptrdiff_t row_step, class_step;
+    std::size_t rows, classes;
+    const float* target;   ///< of a cross-entropy: number of each row's class
+    const float* read;     ///< 0 for rows that do not count, else 1; null: all count
+    const double* weight;  ///< multiplies losses; null: 1
+    const double* factor;  ///< multiplies what is written; null: same_factor
+    float same_factor;
+    double* result;  ///< out: log-sum-exps, null if they are not wanted; or losses, 0 of a row that does not count
+    float* out;      ///< may be `x`; an odd row's logits are copied there
+    std::ptrdiff_t out_row_step, out_class_step;
+    float* odd;     ///< out: not 0 where this arithmetic does not do, and results mean nothing
+    NextTile next;  ///< to fetch, beside a row_step of 1
+};
+
 /// Losses beyond it, and factors that are neither 0 nor moderate, have sums and products that float64 may not hold.
 constexpr double large_loss = 0x1p900;
 constexpr double most_moderate = 0x1p200;
@@ -389,6 +418,9 @@ struct Kernels {
                                TileShape shape, const T* half_dot, std::ptrdiff_t out_stride, T* out);
     void (*column_log_softmax_vjp)(const T* y, std::ptrdiff_t y_stride, const T* dy, std::ptrdiff_t dy_stride,
                                    TileShape shape, const T* sum, std::ptrdiff_t out_stride, T* out);
+
+    /// Log-sum-exps, losses and gradients of rows of few float32 classes. Returns whether a row is odd.
+    bool (*few_classes)(const FewClasses& rows, FewClassTask task);
 
     /// out_j = cap tanh(x_j / cap); -inf stays. `out` may be `x`.
     void (*softcap)(const T* x, std::size_t n, T cap, T* out);

@@ -23,6 +23,8 @@
 
 #include "kernels/columns.inl"
 
+#include "kernels/few_classes.inl"
+
 #include "kernels/softcap.inl"
 
 #include "kernels/scaled.inl"
@@ -109,6 +111,8 @@ constexpr Kernels<T> make_kernels() {
     k.column_probability_terms = column_probability_terms<T>;
     k.column_probability_gradient = column_probability_gradient<T>;
     k.column_beating = column_beating<T>;
+    if constexpr (sizeof(T) == sizeof(float))
+        k.few_classes = few_classes;
     k.canonical_nan = canonical_nan<T>;
     k.careful_max = careful_max<T>;
     k.careful_sum = careful_sum<T>;

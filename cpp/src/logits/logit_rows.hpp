@@ -30,6 +30,13 @@ struct LogitTile {
     TileSums<T> sums;
 };
 
+/// Numbers of rows of few classes, an array a quantity.
+struct FewClassRows {
+    float target[most_rows], read[most_rows], odd[most_rows];
+    std::int64_t label[most_rows];
+    double weight[most_rows], factor[most_rows];
+};
+
 /// Memory of one worker: a block of each operand that is not read or written where it lies, and tiles of them.
 template <class T>
 struct Scratch {
@@ -41,6 +48,8 @@ struct Scratch {
     std::vector<RowBlock<T>> blocks;  ///< of a row of several that leaves its tile
     LogitTile<T> tiles[2];  ///< of batches, the second is the one before, which is written while the first is read
     TileSums<T> alone;      ///< of a row that leaves its tile or batch
+    FewClassRows few;
+    const double* known_lse = nullptr;  ///< of a tile's rows whose log-sum-exp is known, NaN of the others
     std::size_t turn = 0;
 
     LogitTile<T>& now() { return tiles[turn]; }
@@ -81,6 +90,30 @@ private:
           blocks(kept_blocks) {}
 };
 
+/// What a Loss does with rows of few classes.
+struct FewClassPlan {
+    bool takes = false;  ///< whether KernelTable::few_classes does for the call
+    FewClassTask task = FewClassTask::log_sum_exp;
+    bool long_tiles = false;  ///< whether rows are read and written where they lie
+    bool states = false;      ///< whether the rows go on from their log-sum-exps
+};
+
+/// Where the rows of few classes are, and where they are written.
+inline void set_input(const RowInput<float>& x, const Kernels<float>& kernels, const Tile& tile,
+                      Scratch<float>& scratch, FewClasses& few) {
+    const TileLayout<const float> at = x.layout(kernels, tile, few.classes, scratch.logit_columns);
+    few.x = at.data;
+    few.row_step = at.row_step;
+    few.class_step = at.class_step;
+    few.next = x.next(tile, few.classes);
+}
+inline void set_output(const RowOutput<float>& out, const Tile& tile, Scratch<float>& scratch, FewClasses& few) {
+    const TileLayout<float> at = out.layout(tile, scratch.out_columns);
+    few.out = at.data;
+    few.out_row_step = at.row_step;
+    few.out_class_step = at.class_step;
+}
+
 /// Whether a Loss has `end_alone`.
 template <class Loss, class = void>
 struct EndsAlone : std::false_type {};
@@ -119,6 +152,10 @@ struct EndsAlone<Loss, std::void_t<decltype(&Loss::end_alone)>> : std::true_type
 ///   bool reads_columns_again()                             whether the class taken out must be back in its place
 ///   const T* column_coefficients(const Tile&, const TileSums&, Scratch&)   tile.lanes apart
 ///   void write_columns(const Tile&, const TileSums&, Columns<const T>, const T* exponentials, Scratch&)
+/// and for rows of few float32 classes,
+///   FewClassPlan few_classes()
+///   void begin_few(const Tile&, FewClassRows&, FewClasses&, Scratch&)   where they are, and what multiplies them
+///   void end_few(const Tile&, const FewClasses&, FewClassRows&, Scratch&)   results; may mark more rows as odd
 template <class T, class Loss>
 class LogitRows : public RowProblem {
 public:
@@ -140,6 +177,12 @@ public:
 
     LogitRows(Loss& loss, const RowPlan& plan, bool staged)
         : loss_(loss), plan_(plan), staged_(staged), reducer_(kernels(), loss.taken_out()) {
+        if constexpr (sizeof(T) == sizeof(float)) {
+            if (plan.tiled() && plan.classes <= most_few_classes)
+                few_ = loss.few_classes();
+            if (few_.takes && few_.long_tiles)
+                plan_.hand_out_most();
+        }
         const bool batched = !plan.tiled() && plan.blocks == 1;
         if (batched)
             plan_.hand_out_whole(batch_rows(plan.classes));
@@ -156,6 +199,30 @@ public:
     bool writes() const { return loss_.writes(); }
     bool has_losses() const { return loss_.has_losses(); }
 
+    /// Rows of few classes by themselves, but those that are odd.
+    template <class Rest>
+    bool take_most(const Tile& tile, double* losses, Scratch& scratch, const Rest& rest) const {
+        if constexpr (sizeof(T) == sizeof(float)) {
+            if (!few_.takes)
+                return false;
+            FewClassRows& rows = scratch.few;
+            FewClasses few{};
+            few.rows = tile.count;
+            few.classes = plan_.classes;
+            few.odd = rows.odd;
+            few.result = losses;
+            loss_.begin_few(tile, rows, few, scratch);
+            bool odd = kernels().few_classes(few, few_.task);
+            odd |= loss_.end_few(tile, few, rows, scratch);
+            if (few_.states)
+                go_on(tile, rows, losses, scratch, rest);
+            else if (odd)
+                hand_odd_rows(tile, rows, rest);
+            return true;
+        }
+        return false;
+    }
+
     // Of many rows.
     void begin(const Tile& tile, TileRows&, Scratch& scratch) const {
         LogitTile<T>& now = scratch.now();
@@ -171,6 +238,10 @@ public:
     }
     void end(const Tile& tile, TileRows&, double* losses, Scratch& scratch) const {
         TileSums<T>& sums = scratch.now().sums;
+        if (scratch.known_lse != nullptr)
+            for (std::size_t r = 0; r < tile.count; ++r)
+                if (scratch.known_lse[r] == scratch.known_lse[r])
+                    sums.whole.lse[r] = scratch.known_lse[r];
         loss_.end_rows(tile, sums);
         if (!plan_.tiled() && (!sums.all_read || sums.any_careful))
             end_others(scratch.now(), scratch);
@@ -229,6 +300,35 @@ private:
     static std::size_t batch_rows(std::size_t classes) {
         constexpr std::size_t bytes = 65536;
         return std::min(most_lanes, std::max<std::size_t>(4, bytes / (classes * sizeof(T))));
+    }
+
+    // -------------------------------------------------------------------------------------------- rows of few classes
+
+    template <class Rest>
+    void hand_odd_rows(const Tile& tile, const FewClassRows& rows, const Rest& rest) const {
+        const auto end_of_run = [&](std::size_t first) {
+            std::size_t end = first;
+            while (end < tile.count && end - first < plan_.tile_rows && rows.odd[end] != 0.0f)
+                ++end;
+            return end;
+        };
+        for (std::size_t r = 0; r < tile.count; ++r)
+            if (const std::size_t end = end_of_run(r); end > r) {
+                rest(r, end - r);
+                r = end - 1;
+            }
+    }
+    /// A state holds the value that the rows have without one.
+    template <class Rest>
+    void go_on(const Tile& tile, const FewClassRows& rows, double* lse, Scratch& scratch, const Rest& rest) const {
+        for (std::size_t r = 0; r < tile.count; ++r)
+            if (rows.odd[r] != 0.0f)
+                lse[r] = std::numeric_limits<double>::quiet_NaN();
+        for (std::size_t r = 0; r < tile.count; r += plan_.tile_rows) {
+            scratch.known_lse = lse + r;
+            rest(r, std::min(plan_.tile_rows, tile.count - r));
+        }
+        scratch.known_lse = nullptr;
     }
 
     // ------------------------------------------------------------------------------------------- rows side by side
@@ -574,6 +674,7 @@ private:
     RowPlan plan_;
     bool staged_;
     std::size_t kept_stride_ = 0;
+    FewClassPlan few_;
     RowReducer<T> reducer_;
 };
 

@@ -117,6 +117,15 @@ public:
             return {reinterpret_cast<const T*>(start), lines_.stride() / static_cast<std::ptrdiff_t>(sizeof(T))};
         return {copy(kernels, tile, classes, buffer), static_cast<std::ptrdiff_t>(tile.lanes)};
     }
+    /// All classes of a tile's rows, where they lie or in `buffer`; only of direct ones may there be more than most_lanes.
+    TileLayout<const T> layout(const Kernels<T>& kernels, const Tile& tile, std::size_t classes,
+                               ColumnBuffer<T>& buffer) const {
+        if (direct_)
+            return {reinterpret_cast<const T*>(data_ + tile.offset[operand_]),
+                    tile.step[operand_] / static_cast<std::ptrdiff_t>(sizeof(T)), 1};
+        const Columns<const T> x = columns(kernels, tile, classes, buffer);
+        return {x.data, 1, x.stride};
+    }
     /// What to fetch while a tile's columns are computed: the rows after it, or nothing that costs.
     NextTile next(const Tile& tile, std::size_t classes) const {
         const std::ptrdiff_t step = tile.step[operand_];
@@ -214,6 +223,14 @@ public:
             return {reinterpret_cast<T*>(data_ + tile.offset[operand_]),
                     lines_.stride() / static_cast<std::ptrdiff_t>(sizeof(T))};
         return {buffer.columns.data(), static_cast<std::ptrdiff_t>(tile.lanes)};
+    }
+    /// As columns(), but rows where they lie.
+    TileLayout<T> layout(const Tile& tile, ColumnBuffer<T>& buffer) const {
+        if (direct_)
+            return {reinterpret_cast<T*>(data_ + tile.offset[operand_]),
+                    tile.step[operand_] / static_cast<std::ptrdiff_t>(sizeof(T)), 1};
+        const Columns<T> out = columns(tile, buffer);
+        return {out.data, 1, out.stride};
     }
     void store_columns(const Kernels<T>& kernels, const Tile& tile, std::size_t classes, const T* columns,
                        ColumnBuffer<T>& buffer) const {

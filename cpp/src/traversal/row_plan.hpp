@@ -10,6 +10,9 @@
 
 namespace logitloss::detail {
 
+/// Rows that a problem is handed together, at most.
+constexpr std::size_t most_rows = 256;
+
 /// How a problem's rows are cut up. All of it follows from the shape, never from the number of threads.
 struct RowPlan {
     static constexpr std::size_t worth_splitting = 32768;  ///< classes
@@ -38,6 +41,8 @@ struct RowPlan {
         }
     }
     bool tiled() const { return tile_rows > 0; }
+    /// Hands out up to most_rows rows of a problem that takes most of them.
+    void hand_out_most() { rows_at_once = most_rows; }
     /// Has rows that do not go side by side handed out whole, `rows` at a time.
     void hand_out_whole(std::size_t rows_together) {
         rows_at_once = rows_together;

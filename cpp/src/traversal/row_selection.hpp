@@ -19,6 +19,8 @@ public:
     CountedRows(std::size_t classes, std::optional<std::int64_t> ignore_index, double weight_scale)
         : classes_(classes), ignore_index_(ignore_index), weight_scale_(weight_scale) {}
 
+    bool weighted() const { return sample_weight.given() || weight_scale_ != 1.0; }
+    double weight_scale() const { return weight_scale_; }
     /// Weight of one row.
     double weight(const RowPlace& place) const {
         return sample_weight.given() ? weight_scale_ * sample_weight[place] : weight_scale_;

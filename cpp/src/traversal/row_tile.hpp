@@ -36,6 +36,15 @@ struct Tile {
             place.offset[operand] = offset[operand] + static_cast<std::ptrdiff_t>(r) * step[operand];
         return place;
     }
+    /// `rows` of its rows from `r` on.
+    Tile part(std::size_t r, std::size_t rows) const {
+        Tile part = *this;
+        part.first += r;
+        part.count = rows;
+        part.lanes = (rows + row_batch - 1) / row_batch * row_batch;
+        part.offset = place(r).offset;
+        return part;
+    }
 };
 
 /// The tile at a cursor on row `row`: at most `rows` rows, and none beyond the innermost run.
@@ -58,6 +67,13 @@ struct Columns {
     std::ptrdiff_t stride;
 };
 
+/// Class j of row r of a tile is data[r * row_step + j * class_step].
+template <class T>
+struct TileLayout {
+    T* data;
+    std::ptrdiff_t row_step, class_step;
+};
+
 /// Room for a tile of an operand that does not lie as columns.
 template <class T>
 struct ColumnBuffer {
@@ -70,7 +86,7 @@ struct ColumnBuffer {
 /// of the additions, and so the bits, depend on it.
 template <class T>
 struct TileRule {
-    static constexpr std::size_t few_classes = sizeof(T) == sizeof(float) ? 128 : 64;
+    static constexpr std::size_t few_classes = sizeof(T) == sizeof(float) ? most_few_classes : 64;
     static constexpr std::size_t most_classes = std::size_t{1} << 20;
     static constexpr std::size_t shortest_run = 4;
     /// Up to here a tile keeps its exponentials for the second sweep.

@@ -21,6 +21,11 @@ struct RowProblem {
     bool writes() const { return false; }      ///< whether rows are written, those that are not read too
     bool has_losses() const { return false; }  ///< whether `end` sets losses, to be added up
     std::size_t kept_blocks(const RowPlan& plan) const { return plan.blocks; }  ///< of a row, before they are folded
+    /// Whether it took all of a tile's rows but those that it handed to rest(first, count).
+    template <class... Arguments>
+    bool take_most(const Arguments&...) const {
+        return false;
+    }
     template <class... Arguments>
     void begin(const Arguments&...) const {}
     template <class... Arguments>
@@ -44,6 +49,7 @@ struct NoBlocks {};
 ///   begin(const Tile&, rows, Scratch&)             rows: TileRows, or Row* of one row. Sets Row::read
 ///   end(const Tile&, rows, double* losses, Scratch&)   after the last sweep
 ///   void finish(Scratch&)                          after the last tile of a chunk of rows
+///   bool take_most(const Tile&, double* losses, Scratch&, rest)   a way of its own, before all of these
 /// for one row, if Row::read,
 ///   Block reduce(int sweep, const RowPlace&, const Row&, first, n, Scratch&)
 ///   void fold(int sweep, const Block* blocks, std::size_t count, Row&)   the next of the row's blocks
@@ -93,7 +99,7 @@ private:
         const std::size_t last = std::min(plan_.rows, first + plan_.chunk_rows);
         Positions::Cursor cursor(problem_.positions(), first);
         StridedSum sum;
-        double losses[most_lanes];
+        double losses[most_rows];
         for (std::size_t row = first; row < last;) {
             const Tile tile = tile_at(problem_.positions(), cursor, row, std::min(plan_.rows_at_once, last - row));
             run_rows(tile, losses, worker);
@@ -117,6 +123,13 @@ private:
     }
 
     void run_tile(const Tile& tile, double* losses, typename Problem::Scratch& scratch) const {
+        const auto rest = [&](std::size_t first, std::size_t count) {
+            take_steps(tile.part(first, count), losses + first, scratch);
+        };
+        if (!problem_.take_most(tile, losses, scratch, rest))
+            take_steps(tile, losses, scratch);
+    }
+    void take_steps(const Tile& tile, double* losses, typename Problem::Scratch& scratch) const {
         typename Problem::TileRows rows;
         problem_.begin(tile, rows, scratch);
         for (int sweep = 0; sweep < problem_.sweeps(); ++sweep)

@@ -107,6 +107,48 @@ public:
             skip_weightless_classes(tile, sums);
     }
 
+    // Of rows of few classes.
+    FewClassPlan few_classes() const {
+        FewClassPlan plan;
+        plan.takes = call_.indices && !linear_ && terms_.z_loss == 0.0 && transform_.identity() && !all_exact_ &&
+                     !zero_gradient_;
+        plan.task = writes() ? FewClassTask::cross_entropy_gradient : FewClassTask::cross_entropy;
+        plan.long_tiles = arrays_.input.direct() && (!writes() || arrays_.grad.direct());
+        return plan;
+    }
+    void begin_few(const Tile& tile, FewClassRows& rows, FewClasses& few, Scratch<T>& scratch) const {
+        set_input(arrays_.input, kernels(), tile, scratch, few);
+        bool all_read = arrays_.counted.read_labels(kernels(), tile, rows.label, rows.target, rows.read);
+        few.target = rows.target;
+        if (arrays_.class_weighted() || arrays_.counted.weighted()) {
+            all_read &= read_weights(tile, rows);
+            few.weight = rows.weight;
+        }
+        few.read = all_read ? nullptr : rows.read;
+        if (!writes())
+            return;
+        set_output(arrays_.grad, tile, scratch, few);
+        few.same_factor = static_cast<float>(terms_.grad_factor);
+        few.factor = arrays_.upstream.read_if_given(tile, rows.factor);
+        if (few.factor == nullptr && few.weight == nullptr)
+            return;
+        for (std::size_t r = 0; r < tile.lanes; ++r)
+            rows.factor[r] = terms_.grad_factor * (few.weight == nullptr ? 1.0 : rows.weight[r]) *
+                             (few.factor == nullptr ? 1.0 : rows.factor[r]);
+        few.factor = rows.factor;
+    }
+    bool end_few(const Tile& tile, const FewClasses& few, FewClassRows& rows, Scratch<T>& scratch) const {
+        bool odd = false;
+        for (std::size_t r = 0; few.weight != nullptr && r < tile.count; ++r)
+            if (!is_moderate(rows.weight[r]) && rows.read[r] != 0.0f)
+                odd = rows.odd[r] = 1.0f;
+        if (arrays_.loss.given())
+            arrays_.loss.set(tile, few.result);
+        if (writes())
+            arrays_.grad.store_columns(kernels(), tile, call_.classes, few.out, scratch.out_columns);
+        return odd;
+    }
+
     // Of a row.
     Write skip(const RowPlace& place) const {
         if (arrays_.loss.given())
@@ -298,6 +340,24 @@ private:
     static bool holds(double factor) {
         const T rounded = std::fabs(static_cast<T>(factor));
         return factor == 0.0 || (rounded >= std::numeric_limits<T>::min() && std::isfinite(rounded));
+    }
+
+    /// Weights of rows of few classes; those of weight 0 are not read. Returns whether all are.
+    bool read_weights(const Tile& tile, FewClassRows& rows) const {
+        bool all = true;
+        const CountedRows& counted = arrays_.counted;
+        if (counted.sample_weight.read_if_given(tile, rows.weight) == nullptr)
+            std::fill(rows.weight, rows.weight + tile.lanes, 1.0);
+        for (std::size_t r = 0; r < tile.lanes; ++r) {
+            const auto label = static_cast<std::uint64_t>(rows.label[r]);
+            const double of_class = class_weights_.empty() || label >= call_.classes ? 1.0 : class_weights_[label];
+            if (rows.weight[r] == 0.0 || of_class == 0.0) {
+                rows.read[r] = 0.0f;
+                all = false;
+            }
+            rows.weight[r] *= counted.weight_scale() * of_class;
+        }
+        return all;
     }
 
     /// A class weight of 0 removes the rows of its class.

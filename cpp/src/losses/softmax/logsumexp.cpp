@@ -126,6 +126,33 @@ public:
         return classes <= 128 ? std::numeric_limits<double>::infinity() : 3.0;
     }
 
+    FewClassPlan few_classes() const {
+        FewClassPlan plan;
+        plan.takes = true;
+        plan.task = !writes() ? FewClassTask::log_sum_exp
+                              : (writes_exponentials() ? FewClassTask::softmax : FewClassTask::log_softmax);
+        plan.long_tiles = logits_.direct() && (!writes() || out_.direct());
+        plan.states = states_.given();
+        return plan;
+    }
+    void begin_few(const Tile& tile, FewClassRows& rows, FewClasses& few, Scratch<T>& scratch) const {
+        set_input(logits_, kernels(), tile, scratch, few);
+        if (!has_values())
+            few.result = nullptr;
+        if (!writes())
+            return;
+        set_output(out_, tile, scratch, few);
+        few.factor = upstream_.read_if_given(tile, rows.factor);
+        few.same_factor = 1.0f;
+    }
+    bool end_few(const Tile& tile, const FewClasses& few, FewClassRows&, Scratch<T>& scratch) const {
+        if (lse_.given())
+            lse_.set(tile, few.result);
+        if (writes())
+            out_.store_columns(kernels(), tile, classes_.count(), few.out, scratch.out_columns);
+        return false;
+    }
+
     void end_rows(const Tile& tile, TileSums<T>& sums) const {
         if (lse_.given())
             lse_.set(tile, sums.whole.lse);
