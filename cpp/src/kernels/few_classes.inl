@@ -166,8 +166,8 @@ struct FewClassVectors {
         const CorrectedExp e(select(within_limit(top), top, splat(0.0f)), exponent);
         const Vec<float> quotient = sum.high / e.mantissa;
         const Vec<float> remainder = neg_fma(quotient, e.mantissa, sum.high) + sum.low;
-        const Vec<float> missing = exact_terms ? remainder - quotient * e.error
-                                               : fma(e.error, splat(1.0f) - quotient, remainder);
+        const Vec<float> missing =
+            exact_terms ? remainder - quotient * e.error : fma(e.error, splat(1.0f) - quotient, remainder);
         const Vec<float> rest = missing / sum.high;
         const LogParts<float> log = exact_terms ? exact_log(quotient) : log_normal(quotient);
         return FewLogSumExp(top, log, rest);
@@ -210,9 +210,9 @@ LOGITLOSS_INLINE Vec<float> few_log_sum_exps(const FewClasses& in, std::size_t l
                                              const FewClassVectors<Classes>& rows) {
     constexpr std::size_t always_exact = 4;  // up to here values below 1 are the rule
     Vec<float> odd = odd_unless(within_limit(rows.top));
-    if (in.result != nullptr) {
-        FewLogSumExp end = rows.log_sum_exp(rows.classes <= always_exact ? rows.exact_sum() : rows.template sum<false>(),
-                                            rows.classes <= always_exact);
+    if (in.lse != nullptr) {
+        FewLogSumExp end = rows.log_sum_exp(
+            rows.classes <= always_exact ? rows.exact_sum() : rows.template sum<false>(), rows.classes <= always_exact);
         const Vec<float> one = splat(1.0f);
         const Mask<float> near = less(max(abs(end.value), end.above_max), one);
         if (any(near)) {
@@ -224,7 +224,7 @@ LOGITLOSS_INLINE Vec<float> few_log_sum_exps(const FewClasses& in, std::size_t l
             odd = odd + select(near, odd_unless(less(splat(0x1p-18f), end.above_max)), splat(0.0f));
         }
         odd = odd + odd_unless(equal(end.value, end.value));
-        store_widened(in.result + lane, end.value);
+        store(in.lse + lane, end.value);
     }
     if constexpr (writes) {
         const FloatPair sum = rows.template sum<true>();
@@ -272,7 +272,7 @@ LOGITLOSS_INLINE Vec<float> few_cross_entropies(const FewClasses& in, std::size_
         Vec<double> weighted = in.weight == nullptr ? parts[part] : load(in.weight + i) * parts[part];
         if (in.read != nullptr)
             weighted = select(equal(widened(in.read, i), splat(0.0)), splat(0.0), weighted);
-        store(in.result + i, weighted);
+        store(in.loss + i, weighted);
     }
     return odd;
 }
@@ -307,19 +307,75 @@ constexpr bool few_writes(FewClassTask task) {
     return task != FewClassTask::log_sum_exp && task != FewClassTask::cross_entropy;
 }
 
-/// Addresses of a vector's rows, those beyond the last the last's; `beyond`, if not null, instead of these.
+/// Rows `step` apart.
 template <class T>
-LOGITLOSS_INLINE void row_addresses(T* data, std::ptrdiff_t step, std::size_t lane, std::size_t count, T* beyond,
-                                    T* (&rows)[Vec<float>::lanes]) {
-    for (std::size_t i = 0; i < Vec<float>::lanes; ++i) {
-        const std::size_t row = lane + i < count ? lane + i : count - 1;
-        rows[i] = lane + i >= count && beyond != nullptr ? beyond : data + static_cast<std::ptrdiff_t>(row) * step;
+struct EvenRows {
+    T* first;
+    std::ptrdiff_t step;
+
+    LOGITLOSS_INLINE T* operator[](std::size_t i) const { return first + static_cast<std::ptrdiff_t>(i) * step; }
+};
+
+/// The last rows, fewer than a vector has lanes, and `beyond` them one that is there.
+template <class T>
+struct LastRows {
+    T* rows[Vec<float>::lanes];
+
+    LOGITLOSS_INLINE LastRows(const EvenRows<T>& all, std::size_t count, T* beyond) {
+        for (std::size_t i = 0; i < Vec<float>::lanes; ++i)
+            rows[i] = i < count ? all[i] : beyond;
+    }
+    LOGITLOSS_INLINE T* operator[](std::size_t i) const { return rows[i]; }
+};
+
+template <class Rows>
+LOGITLOSS_INLINE void load_few_rows(const Rows& rows, std::size_t classes, Vec<float>* v) {
+    constexpr std::size_t lanes = Vec<float>::lanes;
+    if (classes < 4) {
+        float column[lanes];
+        for (std::size_t j = 0; j < classes; ++j) {
+            for (std::size_t i = 0; i < lanes; ++i)
+                column[i] = rows[i][j];
+            v[j] = load(column);
+        }
+        return;
+    }
+    for (std::size_t done = 0; done < classes; done += 4) {
+        const std::size_t j = done + 4 <= classes ? done : classes - 4;  // the last ones overlap
+        if (done % 16 == 0)
+            for (std::size_t i = 0; i < lanes; ++i)
+                prefetch_near(rows[i] + j, 4096);
+        Vec<float> quad[4];
+        load_transposed(rows, j, quad);
+        for (std::size_t i = 0; i < 4; ++i)
+            v[j + i] = quad[i];
+    }
+}
+
+template <class Rows>
+LOGITLOSS_INLINE void store_few_rows(const Vec<float>* v, std::size_t classes, bool fetch, const Rows& rows) {
+    constexpr std::size_t lanes = Vec<float>::lanes;
+    if (classes < 4) {
+        float column[lanes];
+        for (std::size_t j = 0; j < classes; ++j) {
+            store(column, v[j]);
+            for (std::size_t i = 0; i < lanes; ++i)
+                rows[i][j] = column[i];
+        }
+        return;
+    }
+    for (std::size_t done = 0; done < classes; done += 4) {
+        const std::size_t j = done + 4 <= classes ? done : classes - 4;
+        if (done % 16 == 0 && fetch)
+            for (std::size_t i = 0; i < lanes; ++i)
+                prefetch_store(rows[i] + j, 4096);
+        const Vec<float> quad[4] = {v[j], v[j + 1], v[j + 2], v[j + 3]};
+        store_transposed(quad, rows, j);
     }
 }
 
 /// Any number of classes, in any layout: whole vectors of columns, or rows wherever they begin.
 LOGITLOSS_INLINE void load_few(const FewClasses& in, std::size_t lane, Vec<float>* v) {
-    constexpr std::size_t lanes = Vec<float>::lanes;
     if (in.class_step != 1) {
         const std::uintptr_t next = in.next.start + lane * static_cast<std::uintptr_t>(in.next.lane_step);
         const bool next_line = lane % (64 / sizeof(float)) == 0;
@@ -331,56 +387,24 @@ LOGITLOSS_INLINE void load_few(const FewClasses& in, std::size_t lane, Vec<float
         }
         return;
     }
-    const float* rows[lanes];
-    row_addresses<const float>(in.x, in.row_step, lane, in.rows, nullptr, rows);
-    if (in.classes < 4) {
-        float column[lanes];
-        for (std::size_t j = 0; j < in.classes; ++j) {
-            for (std::size_t i = 0; i < lanes; ++i)
-                column[i] = rows[i][j];
-            v[j] = load(column);
-        }
-        return;
-    }
-    for (std::size_t done = 0; done < in.classes; done += 4) {
-        const std::size_t j = done + 4 <= in.classes ? done : in.classes - 4;  // the last ones overlap
-        if (done % 16 == 0)
-            for (std::size_t i = 0; i < lanes; ++i)
-                prefetch_near(rows[i] + j, 4096);
-        Vec<float> quad[4];
-        load_transposed(rows, j, quad);
-        for (std::size_t i = 0; i < 4; ++i)
-            v[j + i] = quad[i];
-    }
+    const EvenRows<const float> rows{in.x + static_cast<std::ptrdiff_t>(lane) * in.row_step, in.row_step};
+    if (lane + Vec<float>::lanes <= in.rows)
+        load_few_rows(rows, in.classes, v);
+    else
+        load_few_rows(LastRows<const float>(rows, in.rows - lane, rows[0]), in.classes, v);
 }
 
 LOGITLOSS_INLINE void store_few(const FewClasses& in, std::size_t lane, const Vec<float>* v) {
-    constexpr std::size_t lanes = Vec<float>::lanes;
     if (in.out_class_step != 1) {
         for (std::size_t j = 0; j < in.classes; ++j)
             store(in.out + static_cast<std::ptrdiff_t>(j) * in.out_class_step + lane, v[j]);
         return;
     }
+    const EvenRows<float> rows{in.out + static_cast<std::ptrdiff_t>(lane) * in.out_row_step, in.out_row_step};
+    if (lane + Vec<float>::lanes <= in.rows)
+        return store_few_rows(v, in.classes, in.out != in.x, rows);
     float beyond[most_few_classes];
-    float* rows[lanes];
-    row_addresses<float>(in.out, in.out_row_step, lane, in.rows, beyond, rows);
-    if (in.classes < 4) {
-        float column[lanes];
-        for (std::size_t j = 0; j < in.classes; ++j) {
-            store(column, v[j]);
-            for (std::size_t i = 0; i < lanes; ++i)
-                rows[i][j] = column[i];
-        }
-        return;
-    }
-    for (std::size_t done = 0; done < in.classes; done += 4) {
-        const std::size_t j = done + 4 <= in.classes ? done : in.classes - 4;
-        if (done % 16 == 0 && in.out != in.x)
-            for (std::size_t i = 0; i < lanes; ++i)
-                prefetch_store(rows[i] + j, 4096);
-        const Vec<float> quad[4] = {v[j], v[j + 1], v[j + 2], v[j + 3]};
-        store_transposed(quad, rows, j);
-    }
+    store_few_rows(v, in.classes, false, LastRows<float>(rows, in.rows - lane, beyond));
 }
 
 /// Vectors of rows from `first` on, in any layout.
@@ -411,10 +435,7 @@ LOGITLOSS_INLINE void load_known(const float* x, Vec<float> (&v)[classes]) {
     if constexpr (classes < 4) {
         load_rows(x, v);
     } else {
-        const float* rows[Vec<float>::lanes];
-        LOGITLOSS_UNROLL
-        for (std::size_t i = 0; i < Vec<float>::lanes; ++i)
-            rows[i] = x + i * classes;
+        const EvenRows<const float> rows{x, classes};
         LOGITLOSS_UNROLL
         for (std::size_t done = 0; done < classes; done += 4) {
             const std::size_t j = done + 4 <= classes ? done : classes - 4;
@@ -432,10 +453,7 @@ LOGITLOSS_INLINE void store_known(const Vec<float> (&v)[classes], float* out) {
     if constexpr (classes < 4) {
         store_rows(v, out);
     } else {
-        float* rows[Vec<float>::lanes];
-        LOGITLOSS_UNROLL
-        for (std::size_t i = 0; i < Vec<float>::lanes; ++i)
-            rows[i] = out + i * classes;
+        const EvenRows<float> rows{out, classes};
         LOGITLOSS_UNROLL
         for (std::size_t done = 0; done < classes; done += 4) {
             const std::size_t j = done + 4 <= classes ? done : classes - 4;
@@ -470,8 +488,7 @@ bool few_classes_known(const FewClasses& in, std::size_t) {
             if (const Mask<float> kept = less(splat(0.0f), here); any(kept)) {
                 Vec<float> logits[classes];
                 load_known(x, logits);
-                each_class(0, KnownClasses<classes>(),
-                           [&](std::size_t j) { v[j] = select(kept, logits[j], v[j]); });
+                each_class(0, KnownClasses<classes>(), [&](std::size_t j) { v[j] = select(kept, logits[j], v[j]); });
             }
             store_known(v, in.out + lane * classes);
         }
@@ -503,10 +520,15 @@ bool few_classes_of(const FewClasses& in) {
 /// KernelTable::few_classes.
 bool few_classes(const FewClasses& in, FewClassTask task) {
     switch (task) {
-        case FewClassTask::log_sum_exp: return few_classes_of<FewClassTask::log_sum_exp>(in);
-        case FewClassTask::softmax: return few_classes_of<FewClassTask::softmax>(in);
-        case FewClassTask::log_softmax: return few_classes_of<FewClassTask::log_softmax>(in);
-        case FewClassTask::cross_entropy: return few_classes_of<FewClassTask::cross_entropy>(in);
-        default: return few_classes_of<FewClassTask::cross_entropy_gradient>(in);
+    case FewClassTask::log_sum_exp:
+        return few_classes_of<FewClassTask::log_sum_exp>(in);
+    case FewClassTask::softmax:
+        return few_classes_of<FewClassTask::softmax>(in);
+    case FewClassTask::log_softmax:
+        return few_classes_of<FewClassTask::log_softmax>(in);
+    case FewClassTask::cross_entropy:
+        return few_classes_of<FewClassTask::cross_entropy>(in);
+    default:
+        return few_classes_of<FewClassTask::cross_entropy_gradient>(in);
     }
 }

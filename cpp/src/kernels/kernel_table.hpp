@@ -192,7 +192,8 @@ struct FewClasses {
     const double* weight;  ///< multiplies losses; null: 1
     const double* factor;  ///< multiplies what is written; null: same_factor
     float same_factor;
-    double* result;  ///< out: log-sum-exps, null if they are not wanted; or losses, 0 of a row that does not count
+    float* lse;      ///< out: log-sum-exps; null if they are not wanted
+    double* loss;    ///< out: 0 of a row that does not count
     float* out;      ///< may be `x`; an odd row's logits are copied there
     std::ptrdiff_t out_row_step, out_class_step;
     float* odd;     ///< out: not 0 where this arithmetic does not do, and results mean nothing

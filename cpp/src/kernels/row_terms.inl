@@ -244,10 +244,38 @@ LOGITLOSS_INLINE Bits<double> load_words(const std::int64_t* p) {
     return bits(load(reinterpret_cast<const double*>(p)));
 }
 
+/// Whether all of `count` labels, whole vectors of double, are in [0, classes): the sign of either difference tells.
+LOGITLOSS_INLINE bool all_are_classes(const std::int64_t* labels, std::size_t count, std::size_t classes) {
+    const Bits<double> last = splat_bits(static_cast<std::uint64_t>(classes) - 1);
+    Bits<double> signs = splat_bits(std::uint64_t(0));
+    for (std::size_t i = 0; i < count; i += Vec<double>::lanes) {
+        const Bits<double> label = load_words(labels + i);
+        signs = signs | label | (last - label);
+    }
+    return !any(less(splat(0.0), small_integers(shift_right<63>(signs))));
+}
+
+/// Integers in [0, 2^52) as the numbers that they are.
+LOGITLOSS_INLINE Vec<double> small_number(const std::int64_t* label) {
+    const Vec<double> two_to_52 = splat(0x1p52);
+    return from_bits(load_words(label) | bits(two_to_52)) - two_to_52;
+}
+
 /// KernelTable::class_numbers.
 template <class T>
 bool class_numbers(const std::int64_t* labels, std::size_t count, std::size_t classes, std::int64_t ignored, T* numbers,
                    T* read) {
+    if (ignored < 0 && all_are_classes(labels, count, classes)) {
+        for (std::size_t first = 0; first < count; first += Vec<T>::lanes) {
+            Vec<double> number[row_parts<T>];
+            LOGITLOSS_UNROLL
+            for (std::size_t part = 0; part < row_parts<T>; ++part)
+                number[part] = small_number(labels + first + part * Vec<double>::lanes);
+            store_rounded(numbers + first, number);
+            store(read + first, splat(T(1)));
+        }
+        return true;
+    }
     const Vec<double> limit = splat(static_cast<double>(classes));
     const Vec<double> skipped = splat(static_cast<double>(ignored));
     Vec<T> all = splat(T(1));
@@ -271,6 +299,9 @@ bool class_numbers(const std::int64_t* labels, std::size_t count, std::size_t cl
 SumPair count_labels(const std::int64_t* labels, std::size_t n, std::size_t classes, bool ignores,
                      std::int64_t ignored) {
     constexpr std::size_t lanes = Vec<double>::lanes;
+    if (n % lanes == 0 && classes > 0 && !(ignores && static_cast<std::uint64_t>(ignored) < classes) &&
+        all_are_classes(labels, n, classes))
+        return {0.0, static_cast<double>(n)};
     const Vec<double> zero = splat(0.0);
     const Vec<double> one = splat(1.0);
     const Vec<double> limit = splat(static_cast<double>(classes));

@@ -32,7 +32,7 @@ struct LogitTile {
 
 /// Numbers of rows of few classes, an array a quantity.
 struct FewClassRows {
-    float target[most_rows], read[most_rows], odd[most_rows];
+    float target[most_rows], read[most_rows], odd[most_rows], lse[most_rows];
     std::int64_t label[most_rows];
     double weight[most_rows], factor[most_rows];
 };
@@ -49,7 +49,7 @@ struct Scratch {
     LogitTile<T> tiles[2];  ///< of batches, the second is the one before, which is written while the first is read
     TileSums<T> alone;      ///< of a row that leaves its tile or batch
     FewClassRows few;
-    const double* known_lse = nullptr;  ///< of a tile's rows whose log-sum-exp is known, NaN of the others
+    const float* known_lse = nullptr;  ///< of a tile's rows whose log-sum-exp is known, NaN of the others
     std::size_t turn = 0;
 
     LogitTile<T>& now() { return tiles[turn]; }
@@ -210,12 +210,12 @@ public:
             few.rows = tile.count;
             few.classes = plan_.classes;
             few.odd = rows.odd;
-            few.result = losses;
+            few.loss = losses;
             loss_.begin_few(tile, rows, few, scratch);
             bool odd = kernels().few_classes(few, few_.task);
             odd |= loss_.end_few(tile, few, rows, scratch);
             if (few_.states)
-                go_on(tile, rows, losses, scratch, rest);
+                go_on(tile, rows, scratch, rest);
             else if (odd)
                 hand_odd_rows(tile, rows, rest);
             return true;
@@ -241,7 +241,7 @@ public:
         if (scratch.known_lse != nullptr)
             for (std::size_t r = 0; r < tile.count; ++r)
                 if (scratch.known_lse[r] == scratch.known_lse[r])
-                    sums.whole.lse[r] = scratch.known_lse[r];
+                    sums.whole.lse[r] = static_cast<double>(scratch.known_lse[r]);
         loss_.end_rows(tile, sums);
         if (!plan_.tiled() && (!sums.all_read || sums.any_careful))
             end_others(scratch.now(), scratch);
@@ -320,12 +320,12 @@ private:
     }
     /// A state holds the value that the rows have without one.
     template <class Rest>
-    void go_on(const Tile& tile, const FewClassRows& rows, double* lse, Scratch& scratch, const Rest& rest) const {
+    void go_on(const Tile& tile, FewClassRows& rows, Scratch& scratch, const Rest& rest) const {
         for (std::size_t r = 0; r < tile.count; ++r)
             if (rows.odd[r] != 0.0f)
-                lse[r] = std::numeric_limits<double>::quiet_NaN();
+                rows.lse[r] = std::numeric_limits<float>::quiet_NaN();
         for (std::size_t r = 0; r < tile.count; r += plan_.tile_rows) {
-            scratch.known_lse = lse + r;
+            scratch.known_lse = rows.lse + r;
             rest(r, std::min(plan_.tile_rows, tile.count - r));
         }
         scratch.known_lse = nullptr;

@@ -338,6 +338,19 @@ public:
         scatter({line_.dtype, false, tile.step[operand]}, values, tile.count, data_ + tile.offset[operand]);
     }
 
+    /// Finite values of a tile's rows; where one is NaN, anything.
+    void set(const Tile& tile, const float* values) const {
+        const auto operand = static_cast<std::size_t>(operand_);
+        char* to = data_ + tile.offset[operand];
+        if (line_.dtype == DType::float32 && tile.step[operand] == sizeof(float)) {
+            std::memcpy(to, values, tile.count * sizeof(float));
+            return;
+        }
+        double wide[most_rows];
+        std::copy(values, values + tile.count, wide);
+        scatter({line_.dtype, false, tile.step[operand]}, wide, tile.count, to);
+    }
+
 private:
     Line line_;
     char* data_ = nullptr;

@@ -10,9 +10,6 @@
 
 namespace logitloss::detail {
 
-/// Rows that a problem is handed together, at most.
-constexpr std::size_t most_rows = 256;
-
 /// How a problem's rows are cut up. All of it follows from the shape, never from the number of threads.
 struct RowPlan {
     static constexpr std::size_t worth_splitting = 32768;  ///< classes

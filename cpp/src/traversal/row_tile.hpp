@@ -14,6 +14,9 @@
 
 namespace logitloss::detail {
 
+/// Rows that a problem is handed together, at most.
+constexpr std::size_t most_rows = 256;
+
 /// Where the operands of one row start.
 struct RowPlace {
     std::size_t row = 0;

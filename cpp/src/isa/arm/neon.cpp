@@ -202,14 +202,14 @@ LOGITLOSS_INLINE void transpose(VecD (&q)[2]) {
     q[1] = {vzip2q_f64(q[0].v, q[1].v)};
     q[0] = {low};
 }
-template <class T>
-LOGITLOSS_INLINE void load_transposed(const T* const* rows, std::size_t offset, Vec<T> (&out)[16 / sizeof(T)]) {
+template <class T, class Rows>
+LOGITLOSS_INLINE void load_transposed(const Rows& rows, std::size_t offset, Vec<T> (&out)[16 / sizeof(T)]) {
     for (std::size_t i = 0; i < 16 / sizeof(T); ++i)
         out[i] = load(rows[i] + offset);
     transpose(out);
 }
-template <class T>
-LOGITLOSS_INLINE void store_transposed(const Vec<T> (&in)[16 / sizeof(T)], T* const* rows, std::size_t offset) {
+template <class T, class Rows>
+LOGITLOSS_INLINE void store_transposed(const Vec<T> (&in)[16 / sizeof(T)], const Rows& rows, std::size_t offset) {
     Vec<T> q[16 / sizeof(T)];
     for (std::size_t i = 0; i < 16 / sizeof(T); ++i)
         q[i] = in[i];

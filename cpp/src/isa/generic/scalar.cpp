@@ -251,15 +251,15 @@ LOGITLOSS_INLINE void stream(Half* p, Vec<float> lower, Vec<float> upper) {
 
 bool supported() { return true; }
 
-// Rows and columns: element `offset` + i of row r to lane r of out[i], and back. `rows` has a pointer a lane; 16 bytes
-// of each row are read or written.
-template <class T>
-LOGITLOSS_INLINE void load_transposed(const T* const* rows, std::size_t offset, Vec<T> (&out)[16 / sizeof(T)]) {
+// Rows and columns: element `offset` + i of row r to lane r of out[i], and back. rows[r] points to row r; 16 bytes of
+// each row are read or written.
+template <class T, class Rows>
+LOGITLOSS_INLINE void load_transposed(const Rows& rows, std::size_t offset, Vec<T> (&out)[16 / sizeof(T)]) {
     for (std::size_t i = 0; i < 16 / sizeof(T); ++i)
         out[i] = per_lane<T>([&](std::size_t r) { return rows[r][offset + i]; });
 }
-template <class T>
-LOGITLOSS_INLINE void store_transposed(const Vec<T> (&in)[16 / sizeof(T)], T* const* rows, std::size_t offset) {
+template <class T, class Rows>
+LOGITLOSS_INLINE void store_transposed(const Vec<T> (&in)[16 / sizeof(T)], const Rows& rows, std::size_t offset) {
     for (std::size_t r = 0; r < Vec<T>::lanes; ++r)
         for (std::size_t i = 0; i < 16 / sizeof(T); ++i)
             rows[r][offset + i] = in[i].v[r];

@@ -234,27 +234,43 @@ LOGITLOSS_INLINE void transpose_parts(VecD (&q)[2]) {
     q[1] = {_mm256_unpackhi_pd(q[0].v, q[1].v)};
     q[0] = {low};
 }
-LOGITLOSS_INLINE void load_transposed(const float* const* rows, std::size_t offset, VecF (&out)[4]) {
-    for (std::size_t i = 0; i < 4; ++i)
-        out[i] = {_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(rows[i] + offset)),
-                                       _mm_loadu_ps(rows[4 + i] + offset), 1)};
+// Unrolled by hand: the addresses of a vector's rows are then a part of each instruction.
+template <class Rows>
+LOGITLOSS_INLINE VecF every_fourth_row(const Rows& rows, std::size_t i, std::size_t offset) {
+    return {_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(rows[i] + offset)),
+                                 _mm_loadu_ps(rows[4 + i] + offset), 1)};
+}
+template <class Rows>
+LOGITLOSS_INLINE void load_transposed(const Rows& rows, std::size_t offset, VecF (&out)[4]) {
+    out[0] = every_fourth_row(rows, 0, offset);
+    out[1] = every_fourth_row(rows, 1, offset);
+    out[2] = every_fourth_row(rows, 2, offset);
+    out[3] = every_fourth_row(rows, 3, offset);
     transpose_parts(out);
 }
-LOGITLOSS_INLINE void load_transposed(const double* const* rows, std::size_t offset, VecD (&out)[2]) {
+template <class Rows>
+LOGITLOSS_INLINE void load_transposed(const Rows& rows, std::size_t offset, VecD (&out)[2]) {
     for (std::size_t i = 0; i < 2; ++i)
         out[i] = {_mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(rows[i] + offset)),
                                        _mm_loadu_pd(rows[2 + i] + offset), 1)};
     transpose_parts(out);
 }
-LOGITLOSS_INLINE void store_transposed(const VecF (&in)[4], float* const* rows, std::size_t offset) {
+template <class Rows>
+LOGITLOSS_INLINE void store_every_fourth_row(VecF q, const Rows& rows, std::size_t i, std::size_t offset) {
+    _mm_storeu_ps(rows[i] + offset, _mm256_castps256_ps128(q.v));
+    _mm_storeu_ps(rows[4 + i] + offset, _mm256_extractf128_ps(q.v, 1));
+}
+template <class Rows>
+LOGITLOSS_INLINE void store_transposed(const VecF (&in)[4], const Rows& rows, std::size_t offset) {
     VecF q[4] = {in[0], in[1], in[2], in[3]};
     transpose_parts(q);
-    for (std::size_t i = 0; i < 4; ++i) {
-        _mm_storeu_ps(rows[i] + offset, _mm256_castps256_ps128(q[i].v));
-        _mm_storeu_ps(rows[4 + i] + offset, _mm256_extractf128_ps(q[i].v, 1));
-    }
+    store_every_fourth_row(q[0], rows, 0, offset);
+    store_every_fourth_row(q[1], rows, 1, offset);
+    store_every_fourth_row(q[2], rows, 2, offset);
+    store_every_fourth_row(q[3], rows, 3, offset);
 }
-LOGITLOSS_INLINE void store_transposed(const VecD (&in)[2], double* const* rows, std::size_t offset) {
+template <class Rows>
+LOGITLOSS_INLINE void store_transposed(const VecD (&in)[2], const Rows& rows, std::size_t offset) {
     VecD q[2] = {in[0], in[1]};
     transpose_parts(q);
     for (std::size_t i = 0; i < 2; ++i) {

@@ -239,43 +239,65 @@ LOGITLOSS_INLINE void transpose_parts(VecD (&q)[2]) {
     q[1] = {_mm512_unpackhi_pd(q[0].v, q[1].v)};
     q[0] = {low};
 }
-LOGITLOSS_INLINE void load_transposed(const float* const* rows, std::size_t offset, VecF (&out)[4]) {
-    for (std::size_t i = 0; i < 4; ++i) {
-        __m512 part = _mm512_castps128_ps512(_mm_loadu_ps(rows[i] + offset));
-        part = _mm512_insertf32x4(part, _mm_loadu_ps(rows[4 + i] + offset), 1);
-        part = _mm512_insertf32x4(part, _mm_loadu_ps(rows[8 + i] + offset), 2);
-        out[i] = {_mm512_insertf32x4(part, _mm_loadu_ps(rows[12 + i] + offset), 3)};
-    }
+// Unrolled by hand: the addresses of a vector's rows are then a part of each instruction.
+template <class Rows>
+LOGITLOSS_INLINE VecF every_fourth_row(const Rows& rows, std::size_t i, std::size_t offset) {
+    __m512 part = _mm512_castps128_ps512(_mm_loadu_ps(rows[i] + offset));
+    part = _mm512_insertf32x4(part, _mm_loadu_ps(rows[4 + i] + offset), 1);
+    part = _mm512_insertf32x4(part, _mm_loadu_ps(rows[8 + i] + offset), 2);
+    return {_mm512_insertf32x4(part, _mm_loadu_ps(rows[12 + i] + offset), 3)};
+}
+template <class Rows>
+LOGITLOSS_INLINE void load_transposed(const Rows& rows, std::size_t offset, VecF (&out)[4]) {
+    out[0] = every_fourth_row(rows, 0, offset);
+    out[1] = every_fourth_row(rows, 1, offset);
+    out[2] = every_fourth_row(rows, 2, offset);
+    out[3] = every_fourth_row(rows, 3, offset);
     transpose_parts(out);
 }
-LOGITLOSS_INLINE void load_transposed(const double* const* rows, std::size_t offset, VecD (&out)[2]) {
-    for (std::size_t i = 0; i < 2; ++i) {
-        __m512d part = _mm512_castpd128_pd512(_mm_loadu_pd(rows[i] + offset));
-        part = _mm512_insertf64x2(part, _mm_loadu_pd(rows[2 + i] + offset), 1);
-        part = _mm512_insertf64x2(part, _mm_loadu_pd(rows[4 + i] + offset), 2);
-        out[i] = {_mm512_insertf64x2(part, _mm_loadu_pd(rows[6 + i] + offset), 3)};
-    }
+template <class Rows>
+LOGITLOSS_INLINE VecD every_second_row(const Rows& rows, std::size_t i, std::size_t offset) {
+    __m512d part = _mm512_castpd128_pd512(_mm_loadu_pd(rows[i] + offset));
+    part = _mm512_insertf64x2(part, _mm_loadu_pd(rows[2 + i] + offset), 1);
+    part = _mm512_insertf64x2(part, _mm_loadu_pd(rows[4 + i] + offset), 2);
+    return {_mm512_insertf64x2(part, _mm_loadu_pd(rows[6 + i] + offset), 3)};
+}
+template <class Rows>
+LOGITLOSS_INLINE void load_transposed(const Rows& rows, std::size_t offset, VecD (&out)[2]) {
+    out[0] = every_second_row(rows, 0, offset);
+    out[1] = every_second_row(rows, 1, offset);
     transpose_parts(out);
 }
-LOGITLOSS_INLINE void store_transposed(const VecF (&in)[4], float* const* rows, std::size_t offset) {
+template <class Rows>
+LOGITLOSS_INLINE void store_every_fourth_row(VecF q, const Rows& rows, std::size_t i, std::size_t offset) {
+    _mm_storeu_ps(rows[i] + offset, _mm512_castps512_ps128(q.v));
+    _mm_storeu_ps(rows[4 + i] + offset, _mm512_extractf32x4_ps(q.v, 1));
+    _mm_storeu_ps(rows[8 + i] + offset, _mm512_extractf32x4_ps(q.v, 2));
+    _mm_storeu_ps(rows[12 + i] + offset, _mm512_extractf32x4_ps(q.v, 3));
+}
+template <class Rows>
+LOGITLOSS_INLINE void store_transposed(const VecF (&in)[4], const Rows& rows, std::size_t offset) {
     VecF q[4] = {in[0], in[1], in[2], in[3]};
     transpose_parts(q);
-    for (std::size_t i = 0; i < 4; ++i) {
-        _mm_storeu_ps(rows[i] + offset, _mm512_castps512_ps128(q[i].v));
-        _mm_storeu_ps(rows[4 + i] + offset, _mm512_extractf32x4_ps(q[i].v, 1));
-        _mm_storeu_ps(rows[8 + i] + offset, _mm512_extractf32x4_ps(q[i].v, 2));
-        _mm_storeu_ps(rows[12 + i] + offset, _mm512_extractf32x4_ps(q[i].v, 3));
-    }
+    store_every_fourth_row(q[0], rows, 0, offset);
+    store_every_fourth_row(q[1], rows, 1, offset);
+    store_every_fourth_row(q[2], rows, 2, offset);
+    store_every_fourth_row(q[3], rows, 3, offset);
 }
-LOGITLOSS_INLINE void store_transposed(const VecD (&in)[2], double* const* rows, std::size_t offset) {
+template <class Rows>
+LOGITLOSS_INLINE void store_every_second_row(VecD q, const Rows& rows, std::size_t i, std::size_t offset) {
+    const __m512 floats = _mm512_castpd_ps(q.v);
+    _mm_storeu_pd(rows[i] + offset, _mm512_castpd512_pd128(q.v));
+    _mm_storeu_pd(rows[2 + i] + offset, _mm_castps_pd(_mm512_extractf32x4_ps(floats, 1)));
+    _mm_storeu_pd(rows[4 + i] + offset, _mm_castps_pd(_mm512_extractf32x4_ps(floats, 2)));
+    _mm_storeu_pd(rows[6 + i] + offset, _mm_castps_pd(_mm512_extractf32x4_ps(floats, 3)));
+}
+template <class Rows>
+LOGITLOSS_INLINE void store_transposed(const VecD (&in)[2], const Rows& rows, std::size_t offset) {
     VecD q[2] = {in[0], in[1]};
     transpose_parts(q);
-    for (std::size_t i = 0; i < 2; ++i) {
-        _mm_storeu_pd(rows[i] + offset, _mm512_castpd512_pd128(q[i].v));
-        _mm_storeu_pd(rows[2 + i] + offset, _mm_castps_pd(_mm512_extractf32x4_ps(_mm512_castpd_ps(q[i].v), 1)));
-        _mm_storeu_pd(rows[4 + i] + offset, _mm_castps_pd(_mm512_extractf32x4_ps(_mm512_castpd_ps(q[i].v), 2)));
-        _mm_storeu_pd(rows[6 + i] + offset, _mm_castps_pd(_mm512_extractf32x4_ps(_mm512_castpd_ps(q[i].v), 3)));
-    }
+    store_every_second_row(q[0], rows, 0, offset);
+    store_every_second_row(q[1], rows, 1, offset);
 }
 
 LOGITLOSS_INLINE void load_rows(const float* p, VecF (&out)[2]) {

@@ -132,18 +132,24 @@ public:
         few.factor = arrays_.upstream.read_if_given(tile, rows.factor);
         if (few.factor == nullptr && few.weight == nullptr)
             return;
-        for (std::size_t r = 0; r < tile.lanes; ++r)
-            rows.factor[r] = terms_.grad_factor * (few.weight == nullptr ? 1.0 : rows.weight[r]) *
-                             (few.factor == nullptr ? 1.0 : rows.factor[r]);
+        for (std::size_t r = 0; r < tile.lanes; ++r) {
+            const double weight = few.weight == nullptr ? 1.0 : rows.weight[r];
+            const double upstream = few.factor == nullptr ? 1.0 : rows.factor[r];
+            const bool odd = !is_moderate(weight);  // for its loss
+            rows.factor[r] = odd ? std::numeric_limits<double>::quiet_NaN() : terms_.grad_factor * weight * upstream;
+        }
         few.factor = rows.factor;
     }
     bool end_few(const Tile& tile, const FewClasses& few, FewClassRows& rows, Scratch<T>& scratch) const {
         bool odd = false;
-        for (std::size_t r = 0; few.weight != nullptr && r < tile.count; ++r)
-            if (!is_moderate(rows.weight[r]) && rows.read[r] != 0.0f)
-                odd = rows.odd[r] = 1.0f;
+        if (few.weight != nullptr && !writes())
+            for (std::size_t r = 0; r < tile.count; ++r)
+                if (!is_moderate(rows.weight[r]) && rows.read[r] != 0.0f) {
+                    rows.odd[r] = 1.0f;
+                    odd = true;
+                }
         if (arrays_.loss.given())
-            arrays_.loss.set(tile, few.result);
+            arrays_.loss.set(tile, few.loss);
         if (writes())
             arrays_.grad.store_columns(kernels(), tile, call_.classes, few.out, scratch.out_columns);
         return odd;

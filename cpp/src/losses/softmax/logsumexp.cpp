@@ -137,8 +137,7 @@ public:
     }
     void begin_few(const Tile& tile, FewClassRows& rows, FewClasses& few, Scratch<T>& scratch) const {
         set_input(logits_, kernels(), tile, scratch, few);
-        if (!has_values())
-            few.result = nullptr;
+        few.lse = has_values() ? rows.lse : nullptr;
         if (!writes())
             return;
         set_output(out_, tile, scratch, few);
@@ -147,7 +146,7 @@ public:
     }
     bool end_few(const Tile& tile, const FewClasses& few, FewClassRows&, Scratch<T>& scratch) const {
         if (lse_.given())
-            lse_.set(tile, few.result);
+            lse_.set(tile, few.lse);
         if (writes())
             out_.store_columns(kernels(), tile, classes_.count(), few.out, scratch.out_columns);
         return false;
