@@ -237,25 +237,56 @@ LOGITLOSS_INLINE Vec<float> few_log_sum_exps(const FewClasses& in, std::size_t l
     return odd;
 }
 
-/// Losses log1p(sum' / e), and gradients in place of the logits: Note [confident rows].
+/// What smoothing adds to rows' losses, and their gradient at the target: Note [smoothing without cancellation].
+template <class Classes>
+LOGITLOSS_INLINE FloatPair few_gaps(const FewClassVectors<Classes>& rows) {
+    FloatPair gaps(rows.top - rows.v[0]);
+    each_class(1, rows.classes, [&](std::size_t j) { gaps.low = gaps.low + gaps.add(rows.top - rows.v[j]); });
+    return gaps;
+}
+
+/// (1 - e) log1p(sum' / e_y) + e / C sum_j (L - z_j), and gradients in place of the logits: Note [confident rows].
 template <bool writes, class Classes>
 LOGITLOSS_INLINE Vec<float> few_cross_entropies(const FewClasses& in, std::size_t lane,
                                                 const FewClassVectors<Classes>& rows) {
     const Vec<float> zero = splat(0.0f);
     const Vec<float> target = load(in.target + lane);
+    const bool smooths = in.spread != 0.0f;
+    const Vec<float> kept = splat(in.kept);
+    const Vec<float> spread = splat(in.spread);
+    const Vec<float> count = class_number<float>(rows.classes);
+    FloatPair gaps(zero);
+    if (smooths)
+        gaps = few_gaps(rows);
     Vec<float> e;
-    const FloatPair sum = rows.template sum_without<writes>(target, e);
+    FloatPair sum = rows.template sum_without<writes>(target, e);
     const Vec<float> others = sum.high + sum.low;
-    const Vec<float> loss = log1p_moderate(others / e);
+    Vec<float> loss = log1p_moderate(others / e);
     const Vec<float> least = splat(0x1p-90f);
     Vec<float> odd = odd_unless(within_limit(rows.top)) + odd_unless(less(least, others)) + odd_unless(less(least, e));
+    if (smooths) {
+        FloatPair all = sum;
+        all.low = all.low + all.add(e);
+        const Vec<float> above = rows.log_sum_exp(all, false).above_max;
+        loss = fma(kept, loss, spread * fma(count, above, gaps.high + gaps.low));
+        odd = odd + odd_unless(less(abs(loss), splat(__builtin_inff())));
+    }
     if constexpr (writes) {
         const Vec<float> factor = factor_of(in, lane);
-        const Vec<float> scale = factor / (sum.high + (e + sum.low));
-        const Vec<float> at_target = zero - others * scale;
+        const Vec<float> total = sum.high + (e + sum.low);
+        const Vec<float> scale = factor / total;
+        Vec<float> at_target = zero - others * scale;
         odd = odd + odd_factor(factor);
+        if (smooths) {
+            const Vec<float> linear = spread * factor;
+            const Vec<float> pulled = fma(count, e * scale, zero - factor);
+            at_target = fma(kept, at_target, spread * pulled);
+            each_class(0, rows.classes, [&](std::size_t j) { rows.v[j] = fma(rows.v[j], scale, zero - linear); });
+        } else {
+            each_class(0, rows.classes, [&](std::size_t j) { rows.v[j] = rows.v[j] * scale; });
+        }
         each_class(0, rows.classes, [&](std::size_t j) {
-            rows.v[j] = select(equal(class_number<float>(j), target), at_target, rows.v[j] * scale);
+            rows.v[j] = select(equal(class_number<float>(j), target), at_target, rows.v[j]);
         });
         Mask<float> nothing = equal(factor, zero);
         if (in.read != nullptr)

@@ -192,6 +192,7 @@ struct FewClasses {
     const double* weight;  ///< multiplies losses; null: 1
     const double* factor;  ///< multiplies what is written; null: same_factor
     float same_factor;
+    float kept, spread;  ///< of a cross-entropy: 1 - e and e / C of a smoothing e
     float* lse;      ///< out: log-sum-exps; null if they are not wanted
     double* loss;    ///< out: 0 of a row that does not count
     float* out;      ///< may be `x`; an odd row's logits are copied there

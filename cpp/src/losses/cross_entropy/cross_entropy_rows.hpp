@@ -110,16 +110,21 @@ public:
     // Of rows of few classes.
     FewClassPlan few_classes() const {
         FewClassPlan plan;
-        plan.takes = call_.indices && !linear_ && terms_.z_loss == 0.0 && transform_.identity() && !all_exact_ &&
-                     !zero_gradient_;
+        plan.takes = call_.indices && !as_distribution_ && terms_.z_loss == 0.0 && !all_exact_ && !zero_gradient_ &&
+                     (!linear_ || is_near_one(spread()));
         plan.task = writes() ? FewClassTask::cross_entropy_gradient : FewClassTask::cross_entropy;
-        plan.long_tiles = arrays_.input.direct() && (!writes() || arrays_.grad.direct());
+        plan.long_tiles = arrays_.input.direct() && (!writes() || arrays_.grad.direct()) && transform_.identity();
         return plan;
     }
     void begin_few(const Tile& tile, FewClassRows& rows, FewClasses& few, Scratch<T>& scratch) const {
-        set_input(arrays_.input, kernels(), tile, scratch, few);
         bool all_read = arrays_.counted.read_labels(kernels(), tile, rows.label, rows.target, rows.read);
         few.target = rows.target;
+        few.kept = static_cast<float>(1.0 - terms_.smoothing);
+        few.spread = static_cast<float>(spread());
+        if (transform_.identity())
+            set_input(arrays_.input, kernels(), tile, scratch, few);
+        else
+            set_transformed(tile, rows, scratch, few);
         if (arrays_.class_weighted() || arrays_.counted.weighted()) {
             all_read &= read_weights(tile, rows);
             few.weight = rows.weight;
@@ -127,7 +132,13 @@ public:
         few.read = all_read ? nullptr : rows.read;
         if (!writes())
             return;
-        set_output(arrays_.grad, tile, scratch, few);
+        if (transform_.identity()) {
+            set_output(arrays_.grad, tile, scratch, few);
+        } else {
+            few.out = scratch.out_columns.columns.data();
+            few.out_row_step = 1;
+            few.out_class_step = few.class_step;
+        }
         few.same_factor = static_cast<float>(terms_.grad_factor);
         few.factor = arrays_.upstream.read_if_given(tile, rows.factor);
         if (few.factor == nullptr && few.weight == nullptr)
@@ -150,8 +161,11 @@ public:
                 }
         if (arrays_.loss.given())
             arrays_.loss.set(tile, few.loss);
-        if (writes())
-            arrays_.grad.store_columns(kernels(), tile, call_.classes, few.out, scratch.out_columns);
+        if (!writes())
+            return odd;
+        if (!transform_.identity())
+            pull_back_few(tile, rows, scratch, few.out);
+        arrays_.grad.store_columns(kernels(), tile, call_.classes, few.out, scratch.out_columns);
         return odd;
     }
 
@@ -347,6 +361,27 @@ private:
         const T rounded = std::fabs(static_cast<T>(factor));
         return factor == 0.0 || (rounded >= std::numeric_limits<T>::min() && std::isfinite(rounded));
     }
+
+    void set_transformed(const Tile& tile, const FewClassRows& rows, Scratch<T>& scratch, FewClasses& few) const {
+        T reference[most_lanes];
+        const T* raw = arrays_.input.copy(kernels(), tile, call_.classes, scratch.logit_columns);
+        T* transformed = scratch.transformed_columns.data();
+        transform_.apply_columns(kernels(), raw, {tile.lanes, call_.classes}, rows.target, reference, transformed);
+        few.x = transformed;
+        few.row_step = 1;
+        few.class_step = static_cast<std::ptrdiff_t>(tile.lanes);
+        few.next = next(tile);
+    }
+    /// Odd rows keep the logits that were given: they may lie where the gradient is written.
+    void pull_back_few(const Tile& tile, const FewClassRows& rows, Scratch<T>& scratch, T* out) const {
+        const T* raw = scratch.logit_columns.columns.data();
+        transform_.pull_back(kernels(), raw, call_.classes * tile.lanes, out);
+        for (std::size_t r = 0; r < tile.count; ++r)
+            for (std::size_t j = 0; rows.odd[r] != 0.0f && j < call_.classes; ++j)
+                out[j * tile.lanes + r] = raw[j * tile.lanes + r];
+    }
+    /// Whether products of it and a factor that KernelTable::few_classes takes are no trouble.
+    static bool is_near_one(double factor) { return factor >= 0x1p-20; }
 
     /// Weights of rows of few classes; those of weight 0 are not read. Returns whether all are.
     bool read_weights(const Tile& tile, FewClassRows& rows) const {
