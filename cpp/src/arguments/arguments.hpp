@@ -9,6 +9,7 @@
 
 #include "layout/overlap.hpp"
 #include "layout/shape.hpp"
+#include "layout/staging.hpp"
 #include "logitloss/array.hpp"
 #include "logitloss/error.hpp"
 
@@ -27,6 +28,10 @@ struct Argument {
     Argument& operator=(const Argument&) = delete;
     bool given() const { return view.given(); }
     const char* bytes() const { return static_cast<const char*>(view.data); }
+    /// Its elements one by one.
+    Line line() const { return {view.dtype, view.byteswapped, 0}; }
+    /// The first element; 1 if there is no array.
+    double number() const { return given() ? read_number(line(), bytes()) : 1.0; }
 };
 
 /// An output, the same way.
@@ -34,6 +39,8 @@ struct Output : Argument {
     char* data;
 
     Output(const char* argument_name, const MutableArrayView& output);
+    /// The element of an array without axes.
+    void set_number(double value) const { write_number(line(), value, data); }
 };
 
 std::string to_string(const Shape& shape);
@@ -64,6 +71,11 @@ Shape broadcast_strides(const Argument& argument, const Shape& shape);
 /// value_error if the output overlaps itself or any of the arrays. `in_place` are those that it may be the same as.
 void require_no_overlap(const Output& output, std::initializer_list<const Argument*> others,
                         std::initializer_list<const Argument*> in_place = {});
+
+/// Checks the outputs of a loss of `input`: shapes, dtypes, and that they overlap neither each other nor the `others`. Either
+/// may be missing; the gradient may be `input`, which is one of the others.
+void require_value_and_grad(const Argument& input, const Shape& loss_shape,
+                            std::initializer_list<const Argument*> others, const Output& loss, const Output& grad);
 
 void require_at_least(const char* name, double value, double least);
 void require_positive_finite(const char* name, double value);

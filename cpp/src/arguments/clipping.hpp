@@ -40,7 +40,7 @@ void reject_first_outside_unit(const Argument& probs, const std::vector<Shape>& 
     positions.add(probs.strides);
     for (const Shape& strides : operands)
         positions.add(strides);
-    const Line line{probs.view.dtype, probs.view.byteswapped, 0};
+    const Line line = probs.line();
     Positions::Cursor cursor(positions, 0);
     for (std::size_t position = 0; position < positions.count(); ++position, cursor.advance()) {
         const double p = read_number(line, probs.bytes() + cursor.offset(0));

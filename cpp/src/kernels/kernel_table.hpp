@@ -214,21 +214,23 @@ enum class StoreMode : std::int32_t {
     streaming,  ///< past the caches
 };
 
-/// Elements of a loss against targets in [0, 1]. All but `logits` and `target` may be null; `loss` and `grad` are
-/// written.
+/// Elements of a loss of an input (logits, probabilities, predictions) against a target. All but these two may be null;
+/// `loss` and `grad` are written.
 template <class T>
-struct BceBlock {
-    const T* logits;
+struct ElementBlock {
+    const T* input;
     const T* target;
     const T* weight;
-    const T* pos_weight;
+    const T* pos_weight;  ///< of binary losses
     const T* upstream;
     T* loss;
-    T* grad;        ///< may be `logits`
-    T grad_factor;  ///< multiplies every gradient, with 2^grad_exponent
+    T* grad;             ///< may be `input`
+    double grad_factor;  ///< multiplies every gradient, with 2^grad_exponent
     double grad_exponent;
-    double smoothing;   ///< e: a target t counts as (1-e) t + e/2. Not 0 only beside a `weight`: Note [neutral padding]
     double* large_sum;  ///< what this adds to it, times large_loss_unit, adds to the sum of the losses
+    /// Of binary losses, e: a target t counts as (1-e) t + e/2. Not 0 only beside a `weight`: Note [neutral padding]
+    double smoothing;
+    double scale;  ///< of differences, a power of two that keeps squares in range
 };
 
 /// Losses of float64 beyond 2^960 are summed apart, in units of this: their mean may be finite though their sum is not.
@@ -239,22 +241,6 @@ struct FocalParameters {
     double alpha;            ///< weight of positives
     double one_minus_alpha;  ///< weight of negatives
     double gamma;
-};
-
-/// Elements of a loss of differences d = scale (pred - target). All but `pred` and `target` may be null; `loss` and
-/// `grad` are written.
-template <class T>
-struct ErrorBlock {
-    const T* pred;
-    const T* target;
-    const T* weight;
-    const T* upstream;
-    T* loss;
-    T* grad;             ///< may be `pred`
-    double grad_factor;  ///< multiplies every gradient, with 2^grad_exponent
-    double grad_exponent;
-    double scale;       ///< a power of two that keeps squares in range
-    double* large_sum;  ///< as in BceBlock
 };
 
 /// How probabilities p are taken: as they are, or as p / total, clipped to [lower, upper].
@@ -396,15 +382,15 @@ struct Kernels {
     void (*softcap_pull_back)(const T* x, std::size_t n, T cap, T* gradient);
 
     /// Losses and gradients of n elements; returns the sum of the losses.
-    double (*bce)(const BceBlock<T>& block, std::size_t n);
+    double (*bce)(const ElementBlock<T>& block, std::size_t n);
     /// Focal losses and gradients of n elements; returns the sum of the losses. `pos_weight` is not used. A target
     /// outside [0, 1] gives NaN.
-    double (*focal)(const BceBlock<T>& block, const FocalParameters& parameters, std::size_t n);
+    double (*focal)(const ElementBlock<T>& block, const FocalParameters& parameters, std::size_t n);
 
-    /// Losses weight d^2 or weight |d| of n elements and their gradients; returns the sum of the losses. A factor of 0
-    /// makes its product 0.
-    double (*squared_error)(const ErrorBlock<T>& block, std::size_t n);
-    double (*absolute_error)(const ErrorBlock<T>& block, std::size_t n);
+    /// Losses weight d^2 or weight |d| of n elements, d = scale (input - target), and their gradients; returns the sum of
+    /// the losses. A factor of 0 makes its product 0.
+    double (*squared_error)(const ElementBlock<T>& block, std::size_t n);
+    double (*absolute_error)(const ElementBlock<T>& block, std::size_t n);
 
     /// out_j = -log(p_j) / unit, or -log2(p_j) where `unit` is 0. `out` may be `p`.
     void (*self_information)(const T* p, std::size_t n, double unit, T* out);
@@ -433,7 +419,7 @@ struct Kernels {
                                  const ProbabilitySlope& slope, T* out);
     /// bce of probabilities in place of logits, taken as min(upper, max(lower, p)). Unless [lower, upper] is [0, 1],
     /// only beside a `weight`: Note [neutral padding].
-    double (*bce_of_probabilities)(const BceBlock<T>& block, const Clipping& clipping, std::size_t n);
+    double (*bce_of_probabilities)(const ElementBlock<T>& block, const Clipping& clipping, std::size_t n);
 
     /// How many x_j are above `value`, or equal to it and j < label; NaN if one is NaN.
     double (*count_beating)(const T* x, std::size_t n, T value, std::size_t label);

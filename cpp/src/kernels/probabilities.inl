@@ -300,7 +300,7 @@ struct ProbabilityElement {
 
 /// KernelTable::bce_of_probabilities.
 template <class T>
-double bce_of_probabilities(const BceBlock<T>& block, const Clipping& clipping, std::size_t n) {
+double bce_of_probabilities(const ElementBlock<T>& block, const Clipping& clipping, std::size_t n) {
     Clipping bounds = clipping;
     bounds.clips = true;  // what fills up a block is -inf
     const Clip clip(bounds);

@@ -32,7 +32,7 @@ struct NearErrors {
     Vec<double> least;
     Vec<double> most;
 
-    LOGITLOSS_INLINE NearErrors(const ErrorBlock<double>& block, std::size_t n) {
+    LOGITLOSS_INLINE NearErrors(const ElementBlock<double>& block, std::size_t n) {
         Range factors;
         factors.take(block.weight, n);
         factors.take(block.upstream, n);
@@ -41,7 +41,7 @@ struct NearErrors {
         least = splat(factors.raises() ? 4.0 * Error::inverse(low < 0x1p+900 ? low : 0x1p+900) : 0.0);
         most = splat(block.grad_exponent != 0.0 ? -1.0 : 0.25 * Error::inverse(Range::largest_summed / factors.most));
     }
-    LOGITLOSS_INLINE NearErrors(const ErrorBlock<float>&, std::size_t) : least(splat(0.0)), most(splat(0.0)) {}
+    LOGITLOSS_INLINE NearErrors(const ElementBlock<float>&, std::size_t) : least(splat(0.0)), most(splat(0.0)) {}
 
     /// Never a d of 0, but for a gradient with an exponent.
     LOGITLOSS_INLINE Mask<double> exclude(Vec<double> d) const {
@@ -59,7 +59,7 @@ struct FarErrors {
 template <class Error>
 struct FarErrorStep {
     using Range = FactorRange<double>;
-    const ErrorBlock<double>& block;
+    const ElementBlock<double>& block;
 
     __attribute__((noinline)) void run(FarErrors& at, Vec<double>& summed, std::size_t lane,
                                        LargeLosses<double>& large) const {
@@ -101,14 +101,14 @@ template <class T, class Error>
 struct ErrorSweep {
     const WideReader<T> preds, targets, weights, upstreams;
     WideWriter<T> losses, grads;
-    const ErrorBlock<T>& block;
+    const ElementBlock<T>& block;
     const Vec<double> scale, grad_factor;
     const bool weighted;
     const NearErrors<Error> near;
     LargeLosses<double>& large;
 
-    LOGITLOSS_INLINE ErrorSweep(const ErrorBlock<T>& b, std::size_t n, LargeLosses<double>& large_losses)
-        : preds(b.pred, n, T(0)),
+    LOGITLOSS_INLINE ErrorSweep(const ElementBlock<T>& b, std::size_t n, LargeLosses<double>& large_losses)
+        : preds(b.input, n, T(0)),
           targets(b.target, n, T(0)),
           weights(b.weight, n, T(1)),
           upstreams(b.upstream, n, T(1)),
@@ -145,7 +145,7 @@ struct ErrorSweep {
         return summed;
     }
 
-    static __attribute__((noinline)) void replace_far(const ErrorBlock<T>& block, LargeLosses<double>& large,
+    static __attribute__((noinline)) void replace_far(const ElementBlock<T>& block, LargeLosses<double>& large,
                                                       const Wide& p, const Wide& t, const Wide& w, const Wide& u,
                                                       Wide& loss, Wide& grad, Wide& summed, std::size_t lane) {
         const FarErrorStep<Error> step{block};
@@ -166,7 +166,7 @@ struct ErrorSweep {
 
 /// KernelTable::squared_error, KernelTable::absolute_error.
 template <class T, class Error>
-double error_loss(const ErrorBlock<T>& block, std::size_t n) {
+double error_loss(const ElementBlock<T>& block, std::size_t n) {
     LargeLosses<double> large;
     ErrorSweep<T, Error> sweep(block, n, large);
     const double total = sum_wide(n, sweep);
