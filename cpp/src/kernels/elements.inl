@@ -274,8 +274,8 @@ struct ElementSweep {
     const bool looks;  // for far elements
     LargeLosses<T>& large;
 
-    LOGITLOSS_INLINE ElementSweep(const ElementBlock<T>& b, std::size_t n, const Element& loss, const Reach<T>& of_factors,
-                                  bool looks_for_far, LargeLosses<T>& large_losses)
+    LOGITLOSS_INLINE ElementSweep(const ElementBlock<T>& b, std::size_t n, const Element& loss,
+                                  const Reach<T>& of_factors, bool looks_for_far, LargeLosses<T>& large_losses)
         // Note [neutral padding]: a logit of -inf with target 0 has loss 0 and gradient 0. A smoothed target is never
         // 0, and a clipped probability has a loss; what makes the padding neutral then is its weight of 0.
         : logits(b.input, n, T(-__builtin_inf())),

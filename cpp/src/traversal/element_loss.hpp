@@ -73,8 +73,7 @@ struct ElementCall {
         const bool far_weight = options.reduction == Reduction::mean
                                     ? weight.view.dtype == DType::float64 && weights.sample_scale != 1.0
                                     : is_far(weight);
-        return common_arithmetic(input.view.dtype,
-                                 far_weight || is_far(upstream) ? DType::float64 : target.view.dtype);
+        return common_arithmetic(input.view.dtype, far_weight || is_far(upstream) ? DType::float64 : target.view.dtype);
     }
 };
 
@@ -284,8 +283,7 @@ private:
                                 [&](std::size_t i) { return t == nullptr || t[i] != ignored_value_; });
     }
 
-    void finish(const ElementOperand& output, const Positions::Cursor& at, std::size_t n, T* values,
-                bool plain) const {
+    void finish(const ElementOperand& output, const Positions::Cursor& at, std::size_t n, T* values, bool plain) const {
         if (values == nullptr)
             return;
         if (!plain)

@@ -7,8 +7,8 @@
 namespace logitloss::detail {
 
 inline ElementOptions element_options(const BinaryOptions& options, const ArrayView& pos_weight = {}) {
-    return {options.weight,          options.reduction,    options.num_threads, false, pos_weight,
-            options.label_smoothing, options.ignore_value, options.normalizer};
+    return {options.weight, options.reduction,       options.num_threads,  false,
+            pos_weight,     options.label_smoothing, options.ignore_value, options.normalizer};
 }
 
 struct BinaryTraits : LossTraits {

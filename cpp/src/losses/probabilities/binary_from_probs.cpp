@@ -40,7 +40,8 @@ void mend_gradients(const ElementBlock<T>& block, const Clipping& clipping, std:
         const auto t = static_cast<double>(block.target[i]);
         const double keep = 1.0 - block.smoothing;
         const Scaled positive(keep * t + 0.5 * block.smoothing), negative(keep * (1.0 - t) + 0.5 * block.smoothing);
-        Scaled slope = (negative - positive / Scaled(p)) * Scaled(static_cast<double>(static_cast<T>(block.grad_factor)));
+        Scaled slope =
+            (negative - positive / Scaled(p)) * Scaled(static_cast<double>(static_cast<T>(block.grad_factor)));
         for (const T* factors : {block.weight, block.upstream})
             if (factors != nullptr)
                 slope = slope * Scaled(static_cast<double>(factors[i]));
