@@ -102,6 +102,14 @@ def root_mean_squared_error_value_and_grad(
     upstream: _Factors, grad_out: _Out, pred: ArrayLike, target: ArrayLike, weight: _Factors, reduction: Reduction,
     out: _Out, num_threads: _Threads, /
 ) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
+def poisson_nll(
+    full: bool, log_rate: ArrayLike, target: ArrayLike, weight: _Factors, reduction: Reduction, out: _Out,
+    num_threads: _Threads, /
+) -> ArrayOrScalar: ...
+def poisson_nll_value_and_grad(
+    upstream: _Factors, grad_out: _Out, full: bool, log_rate: ArrayLike, target: ArrayLike, weight: _Factors,
+    reduction: Reduction, out: _Out, num_threads: _Threads, /
+) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
 
 # --------------------------------------------------------------------------------------------------------- information
 def self_information(p: ArrayLike, base: float | None, out: _Out, num_threads: _Threads, /) -> ArrayOrScalar: ...

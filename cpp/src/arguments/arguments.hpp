@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "layout/overlap.hpp"
+#include "layout/positions.hpp"
 #include "layout/shape.hpp"
 #include "layout/staging.hpp"
 #include "logitloss/array.hpp"
@@ -88,5 +89,23 @@ std::string index_text(const Shape& shape, std::size_t position);
 
 /// A number as messages print it.
 std::string to_string(double value);
+
+/// value_error for the first element, in C order, that is neither valid(x) nor skipped, if there is one. `operands` are the
+/// strides with which other arrays walk the shape of `values`; skip(cursor) finds their offsets there under 1, 2, ...
+template <class Valid, class Skip>
+void reject_first(const Argument& values, const std::vector<Shape>& operands, Valid&& valid, Skip&& skip,
+                  const char* expected) {
+    Positions positions(values.shape);  // not simplified
+    positions.add(values.strides);
+    for (const Shape& strides : operands)
+        positions.add(strides);
+    Positions::Cursor cursor(positions, 0);
+    for (std::size_t position = 0; position < positions.count(); ++position, cursor.advance()) {
+        const double x = read_number(values.line(), values.bytes() + cursor.offset(0));
+        if (!valid(x) && !skip(cursor))
+            throw value_error(std::string(values.name) + index_text(values.shape, position) + ": got " + to_string(x) +
+                              ", expected " + expected);
+    }
+}
 
 }  // namespace logitloss::detail

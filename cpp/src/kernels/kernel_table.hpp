@@ -391,6 +391,9 @@ struct Kernels {
     /// the losses. A factor of 0 makes its product 0.
     double (*squared_error)(const ElementBlock<T>& block, std::size_t n);
     double (*absolute_error)(const ElementBlock<T>& block, std::size_t n);
+    /// weight (exp(x) - t x) of inputs x and targets t >= 0, with Stirling's formula if `full`: Note [Poisson loss without
+    /// cancellation]. Gradients and factors of 0 as for squared_error.
+    double (*poisson)(const ElementBlock<T>& block, bool full, std::size_t n);
 
     /// out_j = -log(p_j) / unit, or -log2(p_j) where `unit` is 0. `out` may be `p`.
     void (*self_information)(const T* p, std::size_t n, double unit, T* out);
@@ -408,6 +411,8 @@ struct Kernels {
     /// How many p_j are no number in [0, 1], plus tiny_probability_mark for each below tiny_probability; not counting
     /// those of weight 0, if `weight` is not null.
     double (*count_outside_unit)(const T* p, const T* weight, std::size_t n);
+    /// How many t_j are no finite numbers >= 0, without those of weight 0, if `weight` is not null.
+    double (*count_no_counts)(const T* t, const T* weight, std::size_t n);
     /// sum_j p_j but `excluded`, added up in float64.
     double (*wide_sum)(const T* p, std::size_t n, std::size_t excluded);
     /// sum_j -a_j log c_j with c_j = p_j / total, clipped; and the sum of the a_j whose p_j is not clipped: 0 if

@@ -119,6 +119,7 @@ public:
     ElementLoss(const ElementCall& call, const Loss& loss)
         : call_(call),
           step_(loss),
+          table_(detail::kernels()),
           operands_(call.input.shape),
           input_(operands_.add(call.input)),
           target_(operands_.add(call.target)),
@@ -167,23 +168,39 @@ public:
                                         });
     }
 
-    /// Sum of count(block, n) over blocks with an input, a target and a weight, which is 0 for what is ignored.
-    template <class Count>
-    double count(const Count& count_block) {
-        return sum_element_blocks(positions(), workers_, [&](const Positions::Cursor& at, std::size_t n, int worker) {
-            ElementBlock<T> arrays{};
-            read(arrays, at, n, scratch_of(worker));
-            return static_cast<double>(count_block(arrays, n));
-        });
+    /// Throws for the first element of `values`, the input or the target, that is not valid(x) and counts: its weight is not
+    /// 0, nor is its target ignored. `count_invalid` is the kernel that finds whether there is one. Returns what it counts.
+    template <class Valid>
+    double check(const Argument& values, double (*count_invalid)(const T*, const T*, std::size_t), const Valid& valid,
+                 const char* expected) {
+        const ElementOperand& operand = &values == &call_.input ? input_ : target_;
+        const double count =
+            sum_element_blocks(positions(), workers_, [&](const Positions::Cursor& at, std::size_t n, int worker) {
+                ElementScratch<T>& scratch = scratch_of(worker);
+                const T* weight = read_weight(at, n, scratch);
+                return count_invalid(operand.read(at, n, scratch.input.data()), weight, n);
+            });
+        if (count < 0.5)
+            return count;
+        const Argument& weight = call_.weight;
+        const Shape& target_strides = call_.target.strides;
+        reject_first(
+            values, {target_strides, weight.given() ? broadcast_strides(weight, call_.input.shape) : target_strides},
+            valid,
+            [&](const Positions::Cursor& at) {
+                const double t = read_number(call_.target.line(), call_.target.bytes() + at.offset(1));
+                return (call_.options.ignore_value && t == ignored_value_) ||
+                       (weight.given() && read_number(weight.line(), weight.bytes() + at.offset(2)) == 0.0);
+            },
+            expected);
+        return count;
     }
-    /// What takes its elements one by one asks whether a target is ignored.
-    bool is_ignored(double target) const { return call_.options.ignore_value && target == ignored_value_; }
-
     Normalization normalization() {
         const ElementOptions& options = call_.options;
         const WeightSum elements{options.ignore_value ? count_kept() : static_cast<double>(positions().count())};
         return {options.reduction, options.normalizer, options.mean_of_weights ? call_.weights : elements};
     }
+    const Kernels<T>& kernels() const { return table_.of<T>(); }
     /// The upstream gradient of a reduced loss.
     double upstream() const { return call_.per_element() ? 1.0 : call_.upstream.number(); }
 
@@ -211,29 +228,29 @@ private:
         });
     }
 
-    /// The input, the target and the weight. An ignored element has weight 0.
-    void read(ElementBlock<T>& arrays, const Positions::Cursor& at, std::size_t n, ElementScratch<T>& scratch) const {
-        arrays.input = input_.read(at, n, scratch.input.data());
-        arrays.target = target_.read(at, n, scratch.target.data());
-        arrays.weight = weight_.read(at, n, scratch.weight.data());
+    /// An ignored element has weight 0.
+    const T* read_weight(const Positions::Cursor& at, std::size_t n, ElementScratch<T>& scratch) const {
+        const T* weight = weight_.read(at, n, scratch.weight.data());
         T* own = scratch.weight.data();
         const double scale = call_.weights.sample_scale;  // Note [means of tiny and huge weights]
-        if (arrays.weight != nullptr && scale != 1.0) {
-            std::transform(arrays.weight, arrays.weight + n, own,
-                           [&](T weight) { return static_cast<T>(static_cast<double>(weight) * scale); });
-            arrays.weight = own;
+        if (weight != nullptr && scale != 1.0) {
+            std::transform(weight, weight + n, own,
+                           [&](T w) { return static_cast<T>(static_cast<double>(w) * scale); });
+            weight = own;
         }
         if (!call_.options.ignore_value)
-            return;
+            return weight;
         const double* t = target_.read(at, n, scratch.exact_target.data());
         for (std::size_t i = 0; i < n; ++i)
-            own[i] = t[i] == ignored_value_ ? T(0) : arrays.weight != nullptr ? arrays.weight[i] : T(1);
-        arrays.weight = own;
+            own[i] = t[i] == ignored_value_ ? T(0) : weight != nullptr ? weight[i] : T(1);
+        return own;
     }
 
     double block(ElementBlock<T>& arrays, const Positions::Cursor& at, std::size_t n, bool writes,
                  ElementScratch<T>& scratch) const {
-        read(arrays, at, n, scratch);
+        arrays.input = input_.read(at, n, scratch.input.data());
+        arrays.target = target_.read(at, n, scratch.target.data());
+        arrays.weight = read_weight(at, n, scratch);
         arrays.pos_weight = pos_weight_.read(at, n, scratch.pos_weight.data());
         arrays.upstream = upstream_.read(at, n, scratch.upstream.data());
         arrays.loss = writes ? loss_.place(at, scratch.loss.data()) : nullptr;
@@ -246,9 +263,7 @@ private:
             std::copy_n(arrays.input, n, scratch.input.data());
             arrays.input = scratch.input.data();
         }
-        const auto kernel = [&](const auto& elements, std::size_t count) {
-            return compute(kernels(), elements, count);
-        };
+        const auto kernel = [&](const auto& elements, std::size_t count) { return compute(elements, count); };
         double sum = 0.0;
         if (detours && detours_) {
             take_out(arrays, at, n, scratch);
@@ -264,8 +279,8 @@ private:
         return sum;
     }
     template <class U>
-    double compute(const KernelTable& table, const ElementBlock<U>& elements, std::size_t n) const {
-        return step_(table.of<U>(), elements, n);
+    double compute(const ElementBlock<U>& elements, std::size_t n) const {
+        return step_(table_.of<U>(), elements, n);
     }
 
     /// Note [elements in float64]
@@ -287,12 +302,13 @@ private:
         if (values == nullptr)
             return;
         if (!plain)
-            kernels().of<T>().canonical_nan(values, n);
+            kernels().canonical_nan(values, n);
         output.store(at, n, values);
     }
 
     const ElementCall& call_;
     const Loss& step_;
+    const KernelTable& table_;
     ElementOperands operands_;
     const ElementOperand &input_, &target_, &weight_, &pos_weight_, &grad_, &upstream_, &loss_;
     bool detours_ = false;

@@ -11,23 +11,6 @@ namespace logitloss {
 namespace detail {
 namespace {
 
-/// Throws for what is no probability. Returns whether one may be tiny.
-template <class T, class Elements>
-bool require_probabilities(const ElementCall& call, Elements& elements) {
-    const double count = elements.count([](const ElementBlock<T>& block, std::size_t n) {
-        return kernels().of<T>().count_outside_unit(block.input, block.weight, n);
-    });
-    if (count < 0.5)
-        return count > 0.0;
-    const Argument& weight = call.weight;
-    const Shape weight_strides = weight.given() ? broadcast_strides(weight, call.input.shape) : call.target.strides;
-    reject_first_outside_unit(call.input, {call.target.strides, weight_strides}, [&](const Positions::Cursor& cursor) {
-        return elements.is_ignored(read_number(call.target.line(), call.target.bytes() + cursor.offset(1))) ||
-               (weight.given() && read_number(weight.line(), weight.bytes() + cursor.offset(2)) == 0.0);
-    });
-    return true;
-}
-
 /// The gradients of tiny probabilities, where the slope that a kernel had was out of range: a weight, an upstream
 /// gradient or the factor of a mean brings it back.
 template <class T>
@@ -71,8 +54,11 @@ void run_binary_from_probs(const ArrayView& probs, const ArrayView& target, cons
     step.neutral_padding = !options.eps;
     with_elements(call, step, [&](auto& elements) {
         using T = typename std::decay_t<decltype(elements)>::Number;
-        step.keeps_input = options.eps ? step.clipping.lower < static_cast<double>(tiny_probability<T>)
-                                       : require_probabilities<T>(call, elements);
+        if (options.eps)
+            step.keeps_input = step.clipping.lower < static_cast<double>(tiny_probability<T>);
+        else
+            step.keeps_input = elements.check(call.input, elements.kernels().count_outside_unit, is_probability,
+                                              probability_expected) > 0.0;
         elements.run();
     });
 }

@@ -639,10 +639,11 @@ private:
         bool no_class_weight = arrays_.class_weighted();
         for (std::size_t j = 0; j < call_.classes; ++j)
             no_class_weight = no_class_weight && arrays_.class_weight(j) == 0.0;
-        reject_first_outside_unit(
+        reject_first(
             call_.input,
             {along(call_.indices ? call_.target.strides : without_axis(call_.target.strides, call_.axis)),
              along(weight.given() ? broadcast_strides(weight, call_.rows) : none)},
+            is_probability,
             [&](const Positions::Cursor& cursor) {
                 if (weight.given() && read_number(weights, weight.bytes() + cursor.offset(2)) == 0.0)
                     return true;
@@ -653,7 +654,8 @@ private:
                 return (call_.options.ignore_index && label == *call_.options.ignore_index) ||
                        (!dense_ && arrays_.class_weight(static_cast<std::size_t>(label)) == 0.0) ||
                        (dense_ && no_class_weight);
-            });
+            },
+            probability_expected);
     }
     /// is_removed of the row whose class probabilities begin there.
     bool has_no_target(const char* row) const {

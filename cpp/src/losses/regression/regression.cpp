@@ -1,4 +1,4 @@
-// Squared and absolute errors on the element traversal.
+// Squared, absolute and Poisson losses on the element traversal.
 #include "logitloss/regression.hpp"
 
 #include <cmath>
@@ -71,6 +71,30 @@ void run_error(const ArrayView& pred, const ArrayView& target, const ArrayView& 
     });
 }
 
+struct Poisson : LossTraits {
+    bool full = false;
+
+    template <class T>
+    double operator()(const Kernels<T>& kernels, const ElementBlock<T>& block, std::size_t n) const {
+        return kernels.poisson(block, full, n);
+    }
+};
+
+void run_poisson(const ArrayView& log_rate, const ArrayView& target, const ArrayView& upstream,
+                 const MutableArrayView& loss, const MutableArrayView& grad, const PoissonOptions& options) {
+    enter([&] {
+        const ElementCall call("log_rate", log_rate, target, upstream, loss, grad, element_options(options));
+        Poisson poisson;
+        poisson.full = options.full;
+        with_elements(call, poisson, [&](auto& elements) {
+            elements.check(
+                call.target, elements.kernels().count_no_counts, [](double t) { return t >= 0.0 && std::isfinite(t); },
+                "a finite count of at least 0");
+            elements.run();
+        });
+    });
+}
+
 }  // namespace
 }  // namespace detail
 
@@ -105,6 +129,17 @@ void root_mean_squared_error_value_and_grad(const ArrayView& pred, const ArrayVi
                                             const MutableArrayView& loss, const MutableArrayView& grad,
                                             const RegressionOptions& options) {
     detail::run_error<detail::Root>(pred, target, upstream, loss, grad, options);
+}
+
+void poisson_nll(const ArrayView& log_rate, const ArrayView& target, const MutableArrayView& loss,
+                 const PoissonOptions& options) {
+    detail::run_poisson(log_rate, target, {}, loss, {}, options);
+}
+
+void poisson_nll_value_and_grad(const ArrayView& log_rate, const ArrayView& target, const ArrayView& upstream,
+                                const MutableArrayView& loss, const MutableArrayView& grad,
+                                const PoissonOptions& options) {
+    detail::run_poisson(log_rate, target, upstream, loss, grad, options);
 }
 
 }  // namespace logitloss
