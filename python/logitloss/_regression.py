@@ -361,8 +361,8 @@ def poisson_nll(
     Returns
     -------
     NumPy scalar or ndarray
-        The loss, float64 for float64 log-rates and float32 otherwise; of the shape of `log_rate` for "none". A log-rate of
-        -inf has loss 0 beside a target of 0 and +inf beside any other.
+        The loss, float64 for float64 log-rates and float32 otherwise; of the shape of `log_rate` for "none". A log-rate
+        of -inf has loss 0 beside a target of 0 and +inf beside any other.
 
     Raises
     ------
@@ -383,7 +383,7 @@ def poisson_nll(
     >>> print(ll.poisson_nll([0.0, 0.0], [1, 3]))
     1.0
     >>> print(ll.poisson_nll([0.0, 0.0], [1, 3], full=True, reduction="none"))
-    [1.         2.76408165]
+    [1.         2.76408154]
     """
     return _core.poisson_nll(full, log_rate, target, weight, reduction, out, num_threads)
 
@@ -418,8 +418,8 @@ def poisson_nll_value_and_grad(
     loss : NumPy scalar or ndarray
         As from `poisson_nll`.
     grad : ndarray
-        d loss / d log_rate, shape and dtype of `log_rate`; for reduction "none" of the loss of each element. 0 for a mean
-        whose weights sum to 0.
+        d loss / d log_rate, shape and dtype of `log_rate`; for reduction "none" of the loss of each element. 0 for a
+        mean whose weights sum to 0.
 
     Raises
     ------

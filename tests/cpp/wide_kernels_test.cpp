@@ -32,7 +32,10 @@ Outcome errors(const Kernels<T>& k, const std::vector<T>& row, const std::vector
     const std::size_t n = row.size();
     const Placed<T> target(other, shift);
     Outcome outcome;
-    for (const auto kernel : {k.squared_error, k.absolute_error})
+    const auto full = [&k](const auto& block, std::size_t count) { return k.poisson(block, true, count); };
+    const auto plain = [&k](const auto& block, std::size_t count) { return k.poisson(block, false, count); };
+    using Kernel = std::function<double(const ElementBlock<T>&, std::size_t)>;
+    for (const Kernel& kernel : {Kernel(k.squared_error), Kernel(k.absolute_error), Kernel(full), Kernel(plain)})
         for (const bool weighted : {false, true}) {
             Guarded<T> loss(n, shift);
             Guarded<T> grad(row, shift / 2);

@@ -57,9 +57,8 @@ struct PoissonOptions : RegressionOptions {
 ///     sum_i w_i [ exp(x_i) - t_i x_i ] / sum_i w_i;   `full` adds  t log t - t + log(2 pi t) / 2  where t > 1.
 ///
 /// `target` has the shape of `log_rate`, any real dtype, and finite numbers of at least 0. `loss` is 0-d, or of the shape of
-/// `log_rate` for Reduction::none; float64 for a float64 `log_rate`, float32 otherwise. Computed in float64, t x by a fused
-/// step: an error below 2e-15 (exp(x) + |loss|), and half an ulp of float32 where the loss is that. With `full` and t > 1 a
-/// relative error below 1e-14. +inf where exp(x) leaves the range of numbers and t x does not bring it back. x = -inf with
+/// `log_rate` for Reduction::none; float64 for a float64 `log_rate`, float32 otherwise. Computed in float64, with an
+/// error below 4e-16 (exp(x) + |loss|); with `full` and t > 1 below 2e-15 loss + 5e-16 |exp(x) - t|. +inf where exp(x) leaves the range of numbers and t x does not bring it back. x = -inf with
 /// t = 0 has loss 0, with t > 0 loss +inf. A weight of 0 removes its element. A mean whose weights sum to 0 is NaN.
 /// Throws type_error for a `log_rate` of an integer dtype; value_error for shapes and outputs that do not fit, and for the
 /// first target that is negative, infinite or NaN and whose weight is not 0; nothing is written then.
@@ -74,7 +73,8 @@ void poisson_nll(const ArrayView& log_rate, const ArrayView& target, const Mutab
                  const PoissonOptions& options = {});
 
 /// The loss and its gradient  w_i (exp(x_i) - t_i) / sum_i w_i.  `grad` and `upstream` as for the mean squared error; throws
-/// as poisson_nll does. An error below 2e-15 exp(x) before the factors and the rounding to the dtype of `grad`.
+/// as poisson_nll does. An error below 4e-16 (exp(x) + |exp(x) - t|), times the factors, and half an ulp of a float32 or
+/// narrower gradient.
 void poisson_nll_value_and_grad(const ArrayView& log_rate, const ArrayView& target, const ArrayView& upstream,
                                 const MutableArrayView& loss, const MutableArrayView& grad,
                                 const PoissonOptions& options = {});
