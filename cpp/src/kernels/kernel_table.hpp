@@ -391,8 +391,8 @@ struct Kernels {
     /// the losses. A factor of 0 makes its product 0.
     double (*squared_error)(const ElementBlock<T>& block, std::size_t n);
     double (*absolute_error)(const ElementBlock<T>& block, std::size_t n);
-    /// weight (exp(x) - t x) of inputs x and targets t >= 0, with Stirling's formula if `full`: Note [Poisson loss without
-    /// cancellation]. Gradients and factors of 0 as for squared_error.
+    /// weight (exp(x) - t x) of inputs x and targets t >= 0, with Stirling's formula if `full`, and the gradients:
+    /// Note [Poisson loss without cancellation]. Factors of 0 as for squared_error.
     double (*poisson)(const ElementBlock<T>& block, bool full, std::size_t n);
 
     /// out_j = -log(p_j) / unit, or -log2(p_j) where `unit` is 0. `out` may be `p`.
