@@ -1,6 +1,6 @@
 // Hashes of the results on a fixed corpus, equal on every instruction set, architecture and number of threads.
 //
-// tests/python/corpus.py describes the corpus, and writes tests/golden/hashes.json; this file builds the same inputs in
+// tests/python/support/corpus.py describes the corpus, and writes tests/golden/hashes.json; this file builds the same inputs in
 // C++, so that the hashes can be checked where no Python runs, as in a cross build under an emulator.
 #include <gtest/gtest.h>
 

@@ -13,7 +13,7 @@ the same inputs:
 A case is <function>/<dtype>/<values>/<layout>. The stream of an array is called <case>/<rows>x<classes>/<array>.
 After a deliberate change of the arithmetic:
 
-  python tests/python/corpus.py --update
+  python tests/python/support/corpus.py --update
 
 and say in the commit why the bits had to change.
 """
@@ -31,7 +31,7 @@ import numpy as np
 
 import logitloss as ll
 
-GOLDEN_FILE = Path(__file__).parents[1] / "golden" / "hashes.json"
+GOLDEN_FILE = Path(__file__).parents[2] / "golden" / "hashes.json"
 GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
 THREADS = (1, 2, 5)
 
