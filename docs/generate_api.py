@@ -93,6 +93,8 @@ ORIGINS = {
     "regression": {
         "pred": "PyTorch: `input`",
         "weight": "PyTorch: `weight`, scikit-learn: `sample_weight`",
+        "log_rate": "PyTorch: `input`",
+        "full": "PyTorch: `full`",
     },
     "metrics": {
         "axis": "Keras: `axis`",

@@ -4,7 +4,7 @@
 
 Builds the extension module in a temporary folder with CXXFLAGS and LDFLAGS that hold -ffast-math and more, and compares
 its results with tests/golden/hashes.json. Then it is looked up, for each flag alone, that CMake passes none of them on
-without undoing it. Needs a compiler, CMake, pybind11 and what tests/python/corpus.py needs.
+without undoing it. Needs a compiler, CMake, pybind11 and what tests/python/support/corpus.py needs.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def check_results(folder: Path) -> None:
     shutil.copytree(ROOT / "python/logitloss", package, ignore=shutil.ignore_patterns("_core*.so", "__pycache__"))
     (extension,) = build.glob("python/bindings/_core*.so")
     shutil.copy(extension, package)
-    path = os.pathsep.join([str(folder), str(ROOT / "tests/python")])
+    path = os.pathsep.join([str(folder), str(ROOT / "tests/python/support")])
     probe = run(sys.executable, "-c", PROBE, cwd=folder, PYTHONPATH=path, LOGITLOSS_OVERSUBSCRIBE="1")
     committed = json.loads((ROOT / "tests/golden/hashes.json").read_text())
     for threads, hashes in json.loads(probe.stdout).items():

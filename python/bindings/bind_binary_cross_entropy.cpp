@@ -1,12 +1,15 @@
 // Binary cross-entropy with logits.
-#include "binary_arguments.hpp"
 #include "bind.hpp"
+#include "logitloss/binary_cross_entropy.hpp"
+#include "losses.hpp"
 
 namespace logitloss::python {
 namespace {
 
 class BceArguments : public BinaryArguments<BceOptions> {
 public:
+    static constexpr std::size_t count = 1 + BinaryArguments::count;
+
     template <class... Objects>
     explicit BceArguments(const py::object& pos_weight, const Objects&... objects)
         : BinaryArguments("logits", objects...), pos_weight_(pos_weight, "pos_weight") {
@@ -17,15 +20,10 @@ private:
     OptionalArray pos_weight_;
 };
 
-using O = py::object;
-
 }  // namespace
 
 void bind_binary_cross_entropy(py::module_& module) {
-    module.def("bce_with_logits", &bound_binary<BceArguments, bce_with_logits, O, O, O, O, O, O, O, O, O, O>);
-    module.def(
-        "bce_with_logits_value_and_grad",
-        &bound_binary_value_and_grad<BceArguments, bce_with_logits_value_and_grad, O, O, O, O, O, O, O, O, O, O>);
+    define_loss<BceArguments, bce_with_logits, bce_with_logits_value_and_grad>(module, "bce_with_logits");
 }
 
 }  // namespace logitloss::python

@@ -1,13 +1,15 @@
 // Sigmoid focal loss.
-#include "binary_arguments.hpp"
 #include "bind.hpp"
 #include "logitloss/focal_loss.hpp"
+#include "losses.hpp"
 
 namespace logitloss::python {
 namespace {
 
 class FocalArguments : public BinaryArguments<FocalOptions> {
 public:
+    static constexpr std::size_t count = 2 + BinaryArguments::count;
+
     template <class... Objects>
     FocalArguments(const py::object& alpha, const py::object& gamma, const Objects&... objects)
         : BinaryArguments("logits", objects...) {
@@ -16,16 +18,10 @@ public:
     }
 };
 
-using O = py::object;
-
 }  // namespace
 
 void bind_focal_loss(py::module_& module) {
-    module.def("sigmoid_focal_loss",
-               &bound_binary<FocalArguments, sigmoid_focal_loss, O, O, O, O, O, O, O, O, O, O, O>);
-    module.def("sigmoid_focal_loss_value_and_grad",
-               &bound_binary_value_and_grad<FocalArguments, sigmoid_focal_loss_value_and_grad, O, O, O, O, O, O, O, O,
-                                            O, O, O>);
+    define_loss<FocalArguments, sigmoid_focal_loss, sigmoid_focal_loss_value_and_grad>(module, "sigmoid_focal_loss");
 }
 
 }  // namespace logitloss::python

@@ -27,6 +27,8 @@ from ._regression import (
     mean_absolute_error_value_and_grad,
     mean_squared_error,
     mean_squared_error_value_and_grad,
+    poisson_nll,
+    poisson_nll_value_and_grad,
     root_mean_squared_error,
     root_mean_squared_error_value_and_grad,
 )
@@ -68,6 +70,8 @@ __all__ = [
     "mean_squared_error",
     "mean_squared_error_value_and_grad",
     "perplexity",
+    "poisson_nll",
+    "poisson_nll_value_and_grad",
     "root_mean_squared_error",
     "root_mean_squared_error_value_and_grad",
     "self_information",

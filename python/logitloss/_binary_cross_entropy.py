@@ -77,7 +77,7 @@ def bce_with_logits(
     [6.93147181e-01 1.26928011e-01 4.24835426e-18]
     """
     return _core.bce_with_logits(
-        pos_weight, logits, target, weight, label_smoothing, ignore_value, reduction, normalizer, out, num_threads
+        pos_weight, label_smoothing, ignore_value, normalizer, logits, target, weight, reduction, out, num_threads
     )
 
 
@@ -134,13 +134,13 @@ def bce_with_logits_value_and_grad(
         upstream,
         grad_out,
         pos_weight,
+        label_smoothing,
+        ignore_value,
+        normalizer,
         logits,
         target,
         weight,
-        label_smoothing,
-        ignore_value,
         reduction,
-        normalizer,
         out,
         num_threads,
     )

@@ -49,34 +49,35 @@ class LogSumExpRows:
 
 # ------------------------------------------------------------------------------------------------------- cross-entropy
 def cross_entropy(
-    logits: ArrayLike, target: ArrayLike, axis: int, class_weight: _Factors, sample_weight: _Factors,
-    ignore_index: int | None, label_smoothing: float, z_loss: float, softcap: float | None, margin: float,
-    scale: float, reduction: Reduction, normalizer: float | None, out: _Out, num_threads: _Threads, /
+    z_loss: float, softcap: float | None, margin: float, scale: float, logits: ArrayLike, target: ArrayLike, axis: int,
+    class_weight: _Factors, sample_weight: _Factors, ignore_index: int | None, label_smoothing: float,
+    reduction: Reduction, normalizer: float | None, out: _Out, num_threads: _Threads, /
 ) -> ArrayOrScalar: ...
 def cross_entropy_value_and_grad(
-    upstream: _Factors, grad_out: _Out, logits: ArrayLike, target: ArrayLike, axis: int, class_weight: _Factors,
-    sample_weight: _Factors, ignore_index: int | None, label_smoothing: float, z_loss: float, softcap: float | None,
-    margin: float, scale: float, reduction: Reduction, normalizer: float | None, out: _Out, num_threads: _Threads, /
+    upstream: _Factors, grad_out: _Out, z_loss: float, softcap: float | None, margin: float, scale: float,
+    logits: ArrayLike, target: ArrayLike, axis: int, class_weight: _Factors, sample_weight: _Factors,
+    ignore_index: int | None, label_smoothing: float, reduction: Reduction, normalizer: float | None, out: _Out,
+    num_threads: _Threads, /
 ) -> tuple[ArrayOrScalar, Array]: ...
 
 # ------------------------------------------------------------------------------- binary cross-entropy, focal loss
 def bce_with_logits(
-    pos_weight: _Factors, logits: ArrayLike, target: ArrayLike, weight: _Factors, label_smoothing: float,
-    ignore_value: float | None, reduction: Reduction, normalizer: float | None, out: _Out, num_threads: _Threads, /
+    pos_weight: _Factors, label_smoothing: float, ignore_value: float | None, normalizer: float | None,
+    logits: ArrayLike, target: ArrayLike, weight: _Factors, reduction: Reduction, out: _Out, num_threads: _Threads, /
 ) -> ArrayOrScalar: ...
 def bce_with_logits_value_and_grad(
-    upstream: _Factors, grad_out: _Out, pos_weight: _Factors, logits: ArrayLike, target: ArrayLike, weight: _Factors,
-    label_smoothing: float, ignore_value: float | None, reduction: Reduction, normalizer: float | None, out: _Out,
+    upstream: _Factors, grad_out: _Out, pos_weight: _Factors, label_smoothing: float, ignore_value: float | None,
+    normalizer: float | None, logits: ArrayLike, target: ArrayLike, weight: _Factors, reduction: Reduction, out: _Out,
     num_threads: _Threads, /
 ) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
 def sigmoid_focal_loss(
-    alpha: float | None, gamma: float, logits: ArrayLike, target: ArrayLike, weight: _Factors, label_smoothing: float,
-    ignore_value: float | None, reduction: Reduction, normalizer: float | None, out: _Out, num_threads: _Threads, /
+    alpha: float | None, gamma: float, label_smoothing: float, ignore_value: float | None, normalizer: float | None,
+    logits: ArrayLike, target: ArrayLike, weight: _Factors, reduction: Reduction, out: _Out, num_threads: _Threads, /
 ) -> ArrayOrScalar: ...
 def sigmoid_focal_loss_value_and_grad(
-    upstream: _Factors, grad_out: _Out, alpha: float | None, gamma: float, logits: ArrayLike, target: ArrayLike,
-    weight: _Factors, label_smoothing: float, ignore_value: float | None, reduction: Reduction,
-    normalizer: float | None, out: _Out, num_threads: _Threads, /
+    upstream: _Factors, grad_out: _Out, alpha: float | None, gamma: float, label_smoothing: float,
+    ignore_value: float | None, normalizer: float | None, logits: ArrayLike, target: ArrayLike, weight: _Factors,
+    reduction: Reduction, out: _Out, num_threads: _Threads, /
 ) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
 
 # ---------------------------------------------------------------------------------------------------------- regression
@@ -101,6 +102,14 @@ def root_mean_squared_error_value_and_grad(
     upstream: _Factors, grad_out: _Out, pred: ArrayLike, target: ArrayLike, weight: _Factors, reduction: Reduction,
     out: _Out, num_threads: _Threads, /
 ) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
+def poisson_nll(
+    full: bool, log_rate: ArrayLike, target: ArrayLike, weight: _Factors, reduction: Reduction, out: _Out,
+    num_threads: _Threads, /
+) -> ArrayOrScalar: ...
+def poisson_nll_value_and_grad(
+    upstream: _Factors, grad_out: _Out, full: bool, log_rate: ArrayLike, target: ArrayLike, weight: _Factors,
+    reduction: Reduction, out: _Out, num_threads: _Threads, /
+) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
 
 # --------------------------------------------------------------------------------------------------------- information
 def self_information(p: ArrayLike, base: float | None, out: _Out, num_threads: _Threads, /) -> ArrayOrScalar: ...
@@ -117,22 +126,22 @@ def cross_entropy_of(
 
 # ------------------------------------------------------------------------------------------------------- probabilities
 def cross_entropy_from_probs(
-    probs: ArrayLike, target: ArrayLike, axis: int, eps: float | None, class_weight: _Factors, sample_weight: _Factors,
+    eps: float | None, probs: ArrayLike, target: ArrayLike, axis: int, class_weight: _Factors, sample_weight: _Factors,
     ignore_index: int | None, label_smoothing: float, reduction: Reduction, normalizer: float | None, out: _Out,
     num_threads: _Threads, /
 ) -> ArrayOrScalar: ...
 def cross_entropy_from_probs_value_and_grad(
-    upstream: _Factors, grad_out: _Out, probs: ArrayLike, target: ArrayLike, axis: int, eps: float | None,
+    upstream: _Factors, grad_out: _Out, eps: float | None, probs: ArrayLike, target: ArrayLike, axis: int,
     class_weight: _Factors, sample_weight: _Factors, ignore_index: int | None, label_smoothing: float,
     reduction: Reduction, normalizer: float | None, out: _Out, num_threads: _Threads, /
 ) -> tuple[ArrayOrScalar, Array]: ...
 def binary_cross_entropy(
-    eps: float | None, probs: ArrayLike, target: ArrayLike, weight: _Factors, label_smoothing: float,
-    ignore_value: float | None, reduction: Reduction, normalizer: float | None, out: _Out, num_threads: _Threads, /
+    eps: float | None, label_smoothing: float, ignore_value: float | None, normalizer: float | None, probs: ArrayLike,
+    target: ArrayLike, weight: _Factors, reduction: Reduction, out: _Out, num_threads: _Threads, /
 ) -> ArrayOrScalar: ...
 def binary_cross_entropy_value_and_grad(
-    upstream: _Factors, grad_out: _Out, eps: float | None, probs: ArrayLike, target: ArrayLike, weight: _Factors,
-    label_smoothing: float, ignore_value: float | None, reduction: Reduction, normalizer: float | None, out: _Out,
+    upstream: _Factors, grad_out: _Out, eps: float | None, label_smoothing: float, ignore_value: float | None,
+    normalizer: float | None, probs: ArrayLike, target: ArrayLike, weight: _Factors, reduction: Reduction, out: _Out,
     num_threads: _Threads, /
 ) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
 

@@ -113,6 +113,10 @@ def cross_entropy(
     4.248354255291589e-18
     """
     return _core.cross_entropy(
+        z_loss,
+        softcap,
+        margin,
+        scale,
         logits,
         target,
         axis,
@@ -120,10 +124,6 @@ def cross_entropy(
         sample_weight,
         ignore_index,
         label_smoothing,
-        z_loss,
-        softcap,
-        margin,
-        scale,
         reduction,
         normalizer,
         out,
@@ -196,6 +196,10 @@ reduction, normalizer, out, num_threads
     return _core.cross_entropy_value_and_grad(
         upstream,
         grad_out,
+        z_loss,
+        softcap,
+        margin,
+        scale,
         logits,
         target,
         axis,
@@ -203,10 +207,6 @@ reduction, normalizer, out, num_threads
         sample_weight,
         ignore_index,
         label_smoothing,
-        z_loss,
-        softcap,
-        margin,
-        scale,
         reduction,
         normalizer,
         out,

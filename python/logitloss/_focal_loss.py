@@ -82,7 +82,7 @@ def sigmoid_focal_loss(
     [4.33216988e-02 4.50890709e-04 6.56738304e-27]
     """
     return _core.sigmoid_focal_loss(
-        alpha, gamma, logits, target, weight, label_smoothing, ignore_value, reduction, normalizer, out, num_threads
+        alpha, gamma, label_smoothing, ignore_value, normalizer, logits, target, weight, reduction, out, num_threads
     )
 
 
@@ -142,13 +142,13 @@ def sigmoid_focal_loss_value_and_grad(
         grad_out,
         alpha,
         gamma,
+        label_smoothing,
+        ignore_value,
+        normalizer,
         logits,
         target,
         weight,
-        label_smoothing,
-        ignore_value,
         reduction,
-        normalizer,
         out,
         num_threads,
     )

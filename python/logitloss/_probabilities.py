@@ -101,10 +101,10 @@ def cross_entropy_from_probs(
     inf 16.118095650958...
     """
     return _core.cross_entropy_from_probs(
+        eps,
         probs,
         target,
         axis,
-        eps,
         class_weight,
         sample_weight,
         ignore_index,
@@ -177,10 +177,10 @@ def cross_entropy_from_probs_value_and_grad(
     return _core.cross_entropy_from_probs_value_and_grad(
         upstream,
         grad_out,
+        eps,
         probs,
         target,
         axis,
-        eps,
         class_weight,
         sample_weight,
         ignore_index,
@@ -262,7 +262,7 @@ def binary_cross_entropy(
     [0.22314355 0.35667494 0.10536052]
     """
     return _core.binary_cross_entropy(
-        eps, probs, target, weight, label_smoothing, ignore_value, reduction, normalizer, out, num_threads
+        eps, label_smoothing, ignore_value, normalizer, probs, target, weight, reduction, out, num_threads
     )
 
 
@@ -317,13 +317,13 @@ def binary_cross_entropy_value_and_grad(
         upstream,
         grad_out,
         eps,
+        label_smoothing,
+        ignore_value,
+        normalizer,
         probs,
         target,
         weight,
-        label_smoothing,
-        ignore_value,
         reduction,
-        normalizer,
         out,
         num_threads,
     )

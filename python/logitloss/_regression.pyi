@@ -70,3 +70,25 @@ def root_mean_squared_error_value_and_grad(
     pred: ArrayLike, target: ArrayLike, *, weight: ArrayLike | None = None, out: Array | None = None,
     num_threads: int | None = None, upstream: ArrayLike | None = None, grad_out: Array | None = None,
 ) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
+@overload
+def poisson_nll(
+    log_rate: ArrayLike, target: ArrayLike, *, full: bool = False, weight: ArrayLike | None = None,
+    reduction: Literal["sum", "mean"] = "mean", out: None = None, num_threads: int | None = None,
+) -> Scalar: ...
+@overload
+def poisson_nll(
+    log_rate: ArrayLike, target: ArrayLike, *, full: bool = False, weight: ArrayLike | None = None,
+    reduction: Reduction = "mean", out: Array | None = None, num_threads: int | None = None,
+) -> ArrayOrScalar: ...
+@overload
+def poisson_nll_value_and_grad(
+    log_rate: ArrayLike, target: ArrayLike, *, full: bool = False, weight: ArrayLike | None = None,
+    reduction: Literal["sum", "mean"] = "mean", out: None = None, num_threads: int | None = None,
+    upstream: ArrayLike | None = None, grad_out: Array | None = None,
+) -> tuple[Scalar, ArrayOrScalar]: ...
+@overload
+def poisson_nll_value_and_grad(
+    log_rate: ArrayLike, target: ArrayLike, *, full: bool = False, weight: ArrayLike | None = None,
+    reduction: Reduction = "mean", out: Array | None = None, num_threads: int | None = None,
+    upstream: ArrayLike | None = None, grad_out: Array | None = None,
+) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...

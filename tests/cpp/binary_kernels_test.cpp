@@ -39,8 +39,8 @@ Outcome binary_loss(const Kernels<T>& k, const std::vector<T>& logits, const std
     const Placed<T> f(factors, shift / 4);
     Guarded<T> loss(n, shift);
     Guarded<T> grad(logits, shift);
-    BceBlock<T> block{};
-    block.logits = parts.in_place ? grad.data() : x.data();
+    ElementBlock<T> block{};
+    block.input = parts.in_place ? grad.data() : x.data();
     block.target = t.data();
     block.weight = parts.weight ? f.data() : nullptr;
     block.pos_weight = parts.pos_weight ? f.data() : nullptr;
@@ -112,8 +112,8 @@ TEST_P(BinaryKernels, CrossEntropyValues) {
         fill_each(weight, [&](std::size_t) { return random.uniform(-1, 2); });
         fill_each(positive_weight, [&](std::size_t) { return random.uniform(0.5, 20); });
         for (bool weighted : {false, true}) {
-            BceBlock<T> block{};
-            block.logits = x.data();
+            ElementBlock<T> block{};
+            block.input = x.data();
             block.target = t.data();
             block.weight = weighted ? weight.data() : nullptr;
             block.pos_weight = weighted ? positive_weight.data() : nullptr;
@@ -159,8 +159,8 @@ TEST_P(BinaryKernels, FocalValues) {
                   [&](std::size_t i) { return i % 4 == 0 ? random.uniform(0, 1) : static_cast<double>(i % 4 == 1); });
         for (double gamma : {0.0, 0.5, 2.0}) {
             const FocalParameters parameters{0.25, 0.75, gamma};
-            BceBlock<T> block{};
-            block.logits = x.data();
+            ElementBlock<T> block{};
+            block.input = x.data();
             block.target = t.data();
             block.loss = loss.data();
             block.grad = grad.data();
@@ -214,8 +214,8 @@ void expect_exact_values(const Kernels<T>& kernels) {
     fill_each(t, [&](std::size_t) { return static_cast<double>(random.below(2)); });
     const Exact flushed = 8 * Exact(std::numeric_limits<T>::min());
     for (const FocalParameters& parameters : {FocalParameters{0.3, 0.7, 2.2}, {0.3, 0.7, 0.5}, {1.0, 1.0, 5.0}}) {
-        BceBlock<T> block{};
-        block.logits = x.data();
+        ElementBlock<T> block{};
+        block.input = x.data();
         block.target = t.data();
         block.loss = loss.data();
         block.grad = grad.data();
@@ -241,8 +241,8 @@ TEST_P(BinaryKernels, FocalTargetsOutsideTheUnitIntervalAreNaNAndSpareTheirNeigh
         const std::vector<T> x = {T(1), T(1), T(1), T(-2), infinity<T>};
         const std::vector<T> t = {T(1), T(-0.5), T(1.5), T(0), T(2)};
         std::vector<T> loss(x.size());
-        BceBlock<T> block{};
-        block.logits = x.data();
+        ElementBlock<T> block{};
+        block.input = x.data();
         block.target = t.data();
         block.loss = loss.data();
         EXPECT_TRUE(std::isnan(kernels<T>().focal(block, parameter_sets[0], x.size())));

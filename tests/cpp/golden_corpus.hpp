@@ -1,5 +1,5 @@
 // What the golden hashes are made of: reproducible values of every dtype, arrays of them, and the hash of an array. The same
-// in Python, and described there: tests/python/corpus.py.
+// in Python, and described there: tests/python/support/corpus.py.
 #pragma once
 
 #include <cmath>

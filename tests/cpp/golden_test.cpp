@@ -1,6 +1,6 @@
 // Hashes of the results on a fixed corpus, equal on every instruction set, architecture and number of threads.
 //
-// tests/python/corpus.py describes the corpus, and writes tests/golden/hashes.json; this file builds the same inputs in
+// tests/python/support/corpus.py describes the corpus, and writes tests/golden/hashes.json; this file builds the same inputs in
 // C++, so that the hashes can be checked where no Python runs, as in a cross build under an emulator.
 #include <gtest/gtest.h>
 
@@ -226,16 +226,21 @@ void Case<T>::run_focal(const std::string& variant, Hash& hash) {
 
 template <class T>
 void Case<T>::run_regression(const std::string& family, const std::string& variant, Hash& hash) {
-    RegressionOptions options;
+    PoissonOptions options;
     options.num_threads = num_threads_;
+    options.full = variant == "full";
     const Array<float> weight = halves("weight", size_.classes, 1);
     Array<Real<T>> per_element = matrix<Real<T>>();
     Array<Real<T>>& loss = variant == "none" ? per_element : total_;
     if (variant == "none")
         options.reduction = Reduction::none;
-    if (variant == "weight")
+    if (variant == "weight" || variant == "full")
         options.weight = weight;
-    if (variant == "weight")
+    if (variant == "full")
+        poisson_nll_value_and_grad(x_, units<float>(8), {}, loss, grad_, options);
+    else if (family == "poisson_nll")
+        poisson_nll_value_and_grad(x_, hard(), {}, loss, grad_, options);
+    else if (variant == "weight")
         mean_squared_error_value_and_grad(x_, hard(), {}, loss, grad_, options);
     else if (family == "mean_squared_error")
         mean_squared_error_value_and_grad(x_, units<float>(1), {}, loss, grad_, options);
@@ -356,7 +361,7 @@ void Case<T>::run(const std::string& function, Hash& hash) {
         run_bce(variant, hash);
     else if (family == "sigmoid_focal_loss")
         run_focal(variant, hash);
-    else if (family.find("_error") != std::string::npos)
+    else if (family.find("_error") != std::string::npos || family == "poisson_nll")
         run_regression(family, variant, hash);
     else if (family == "weighted_logsumexp")
         run_weighted(hash);

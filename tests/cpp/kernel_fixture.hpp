@@ -26,25 +26,31 @@ protected:
         return kernels_named("scalar")->of<T>();
     }
 
-    /// Asserts that run(kernels) has the same outcome with scalar code and with the table in question.
+    /// Asserts that run(kernels) has the same outcome with scalar code and with the table in question. Scalar code runs
+    /// once: `run` has expectations of its own.
     template <class T, class Run>
     void expect_scalar_bits(const std::string& what, Run run) const {
         const Outcome expected = run(scalar<T>());
+        if (&kernels<T>() == &scalar<T>())
+            return;
         const Outcome got = run(kernels<T>());
         ASSERT_TRUE(got == expected) << what << ": scalar and " << GetParam().name << " differ at "
                                      << expected.first_difference(got);
     }
 };
 
-/// Calls check(description, row, random) over `kinds` x row_sizes(), stopping at the first failure.
+/// Calls check(description, row, random) on each of `kinds` at every third of row_sizes(), beginning at another size for
+/// the next kind, so that every size meets a third of the kinds; stops at the first failure. What a kernel does follows
+/// from the size, or from the numbers.
 template <class T, class Check>
 void over_rows(const std::vector<RowKind<T>>& kinds, Check check) {
     Random random(20240607);
-    for (const RowKind<T>& kind : kinds)
-        for (std::size_t n : row_sizes()) {
-            std::vector<T> row(n);
-            kind.fill(random, row);
-            check(std::string(kind.name) + ", " + std::to_string(n), row, random);
+    const std::vector<std::size_t>& sizes = row_sizes();
+    for (std::size_t kind = 0; kind < kinds.size(); ++kind)
+        for (std::size_t size = kind % 3; size < sizes.size(); size += 3) {
+            std::vector<T> row(sizes[size]);
+            kinds[kind].fill(random, row);
+            check(std::string(kinds[kind].name) + ", " + std::to_string(row.size()), row, random);
             if (testing::Test::HasFatalFailure())
                 return;
         }

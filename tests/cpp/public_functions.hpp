@@ -347,6 +347,26 @@ inline const std::map<std::string, Call>& all() {
                                                     a.out_view(element_dimensions(r)), a.more_view(2), options);
              });
          }},
+        {"poisson_nll",
+         [] {
+             return results_of([](auto& a, Reduction r) {
+                 PoissonOptions options;
+                 options.weight = a.row_view(a.upstream);
+                 options.reduction = r;
+                 poisson_nll(a.view(a.logits), a.view(a.probs), a.out_view(element_dimensions(r)), options);
+             });
+         }},
+        {"poisson_nll_value_and_grad",
+         [] {
+             return results_of([](auto& a, Reduction r) {
+                 PoissonOptions options;
+                 options.full = true;
+                 options.weight = a.row_view(a.weights);
+                 options.reduction = r;
+                 poisson_nll_value_and_grad(a.view(a.logits), a.view(a.probs), a.scalar(a.upstream),
+                                            a.out_view(element_dimensions(r)), a.more_view(2), options);
+             });
+         }},
         {"root_mean_squared_error",
          [] {
              return results_of(

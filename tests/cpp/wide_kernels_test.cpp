@@ -32,11 +32,19 @@ Outcome errors(const Kernels<T>& k, const std::vector<T>& row, const std::vector
     const std::size_t n = row.size();
     const Placed<T> target(other, shift);
     Outcome outcome;
-    for (const auto kernel : {k.squared_error, k.absolute_error})
+    const auto full = [&k](const auto& block, std::size_t count) { return k.poisson(block, true, count); };
+    const auto plain = [&k](const auto& block, std::size_t count) { return k.poisson(block, false, count); };
+    using Kernel = std::function<double(const ElementBlock<T>&, std::size_t)>;
+    for (const Kernel& kernel : {Kernel(k.squared_error), Kernel(k.absolute_error), Kernel(full), Kernel(plain)})
         for (const bool weighted : {false, true}) {
             Guarded<T> loss(n, shift);
             Guarded<T> grad(row, shift / 2);
-            ErrorBlock<T> block{grad.data(), target.data(), nullptr, nullptr, loss.data(), grad.data(), 0.7, 0.5};
+            ElementBlock<T> block{};
+            block.input = block.grad = grad.data();
+            block.target = target.data();
+            block.loss = loss.data();
+            block.grad_factor = 0.7;
+            block.scale = 0.5;
             if (weighted)
                 block.weight = block.upstream = target.data();
             outcome.add(kernel(block, n));
@@ -110,8 +118,8 @@ Outcome losses_of_probabilities(const Kernels<T>& k, const std::vector<T>& row, 
         outcome.add(in_place.values());
         Guarded<T> loss(n, shift);
         Guarded<T> grad(row, shift / 2);
-        BceBlock<T> block{};
-        block.logits = grad.data();
+        ElementBlock<T> block{};
+        block.input = grad.data();
         block.target = block.weight = a.data();
         block.loss = loss.data();
         block.grad = grad.data();

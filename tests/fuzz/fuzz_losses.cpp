@@ -257,6 +257,7 @@ enum class Function : std::size_t {
     binary_from_probs,
     squared_error,
     absolute_error,
+    poisson,
     root_squared_error,
     // one number
     accuracy_of_indices,
@@ -287,7 +288,7 @@ struct Call {
     FocalOptions focal;
     BceOptions bce;
     ProbabilityBceOptions binary_from_probs;
-    RegressionOptions regression;
+    PoissonOptions regression;
     SoftmaxOptions softmax;
     InformationOptions information;
     AccuracyOptions accuracy;
@@ -415,6 +416,7 @@ struct Call {
         if (source.flag())
             focal.alpha = source.flag() ? std::optional<double>(source.number()) : std::nullopt;
         regression.reduction = function == Function::root_squared_error ? Reduction::mean : reduction;
+        regression.full = source.flag();
         information.axis = axis;
         information.base = number_or_none;
         accuracy.axis = axis;
@@ -471,6 +473,8 @@ struct Call {
             return make_loss(mean_squared_error, mean_squared_error_value_and_grad, regression);
         case Function::absolute_error:
             return make_loss(mean_absolute_error, mean_absolute_error_value_and_grad, regression);
+        case Function::poisson:
+            return make_loss(poisson_nll, poisson_nll_value_and_grad, regression);
         case Function::root_squared_error:
             return make_loss(root_mean_squared_error, root_mean_squared_error_value_and_grad, regression);
         case Function::accuracy_of_indices:

@@ -49,7 +49,7 @@ def locked(name: str, kind: int) -> Iterator[None]:
 def turn(alone: bool) -> Iterator[None]:
     """A test's time in the room. Who wants the room alone keeps the door shut while waiting, or would wait for ever."""
     with ExitStack() as room:
-        with locked("checks.py", fcntl.LOCK_EX):
+        with locked("support/checks.py", fcntl.LOCK_EX):
             room.enter_context(locked("conftest.py", fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
         yield
 

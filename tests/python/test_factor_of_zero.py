@@ -115,28 +115,28 @@ def spoiled_rows(rng: np.random.Generator, classes: int, dtype: Any, what: str) 
     return logits
 
 
-@pytest.mark.parametrize("what", ["nan", "infinities", "infinite target", "all"])
 @pytest.mark.parametrize("dtype", [*DTYPES, *HALVES], ids=lambda d: np.dtype(d).name)
 @pytest.mark.parametrize(("classes", "order"), [(2, "C"), (7, "C"), (7, "F"), (150, "C"), (150, "F"), (5000, "C")])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_factor_of_0_removes_its_row(case, classes, order, dtype, what, rng):
-    logits = np.asarray(spoiled_rows(rng, classes, dtype, what), order=order)
-    target, factors = case.arguments(rng, ROWS, classes)
-    clean = logits.copy(order="K")
-    clean[REMOVED] = 0
-    options = case.options | factors | {"reduction": "none"}
-    loss, grad = case.value_and_grad(logits, target, **options)
-    want_loss, want_grad = case.value_and_grad(clean, target, **options)
-    others = np.arange(ROWS) != REMOVED
-    assert np.all(grad[REMOVED] == 0)
-    assert_same_bits(grad[others].astype(np.float64), want_grad[others].astype(np.float64))
-    assert_same_bits(loss[others], want_loss[others])
-    if not case.keeps_loss:
-        assert loss[REMOVED] == 0
-        assert_same_bits(case.value(logits, target, **options), loss)
-    in_place = logits.copy(order="K")
-    case.value_and_grad(in_place, target, **options, grad_out=in_place)
-    assert_same_bits(in_place.astype(np.float64), grad.astype(np.float64))
+def test_a_factor_of_0_removes_its_row(case, classes, order, dtype, rng):
+    for what in ("nan", "infinities", "infinite target", "all"):
+        logits = np.asarray(spoiled_rows(rng, classes, dtype, what), order=order)
+        target, factors = case.arguments(rng, ROWS, classes)
+        clean = logits.copy(order="K")
+        clean[REMOVED] = 0
+        options = case.options | factors | {"reduction": "none"}
+        loss, grad = case.value_and_grad(logits, target, **options)
+        want_loss, want_grad = case.value_and_grad(clean, target, **options)
+        others = np.arange(ROWS) != REMOVED
+        assert np.all(grad[REMOVED] == 0)
+        assert_same_bits(grad[others].astype(np.float64), want_grad[others].astype(np.float64))
+        assert_same_bits(loss[others], want_loss[others])
+        if not case.keeps_loss:
+            assert loss[REMOVED] == 0
+            assert_same_bits(case.value(logits, target, **options), loss)
+        in_place = logits.copy(order="K")
+        case.value_and_grad(in_place, target, **options, grad_out=in_place)
+        assert_same_bits(in_place.astype(np.float64), grad.astype(np.float64))
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.keeps_loss], ids=str)

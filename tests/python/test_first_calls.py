@@ -5,7 +5,6 @@ A child imports the library and forks for each function and mode: what is called
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 
@@ -15,22 +14,20 @@ from functions import FUNCTIONS
 
 import logitloss as ll
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 WITHOUT_ARITHMETIC = {"__version__", "available_isas", "get_num_threads", "isa", "set_num_threads", "show_config"}
 
 FIRST_CALLS = """
-import ctypes, ctypes.util, os, platform, sys
-sys.path.insert(0, {here!r})
+import ctypes, ctypes.util, os, platform
 import numpy as np
 import logitloss as ll
 from functions import CLASSES, FUNCTIONS, ROWS
 
 libm = ctypes.CDLL(ctypes.util.find_library("m"))
 # Where fenv_t has the word that matters, and its bits: upwards, downwards, towards zero, subnormals flushed.
-offset, modes = {{
+offset, modes = {
     "x86_64": (28, (0x4000, 0x2000, 0x6000, 0x8040)),
     "aarch64": (0, (1 << 22, 2 << 22, 3 << 22, 1 << 24)),
-}}[platform.machine()]
+}[platform.machine()]
 
 def set_modes(bits):
     environment = (ctypes.c_uint32 * 16)()
@@ -45,21 +42,21 @@ WEIGHTS = dict(class_weight=np.array([0.1, 0.7, 1e-310]), sample_weight=TINY, we
                pos_weight=TINY[:, None], b=TINY[:, None] * np.ones((1, CLASSES)), upstream=0.3)
 
 def plain(function):
-    return {{name: value for name, value in function.arguments().items() if not name.endswith("out")}}
+    return {name: value for name, value in function.arguments().items() if not name.endswith("out")}
 
 def with_options(function):
     arguments = plain(function)
     for name in function.floats:
         if name != "ignore_value" and not (name == "margin" and function.probabilities):
             arguments[name] = FLOATS[name]
-    return arguments | {{name: WEIGHTS[name] for name in function.weights}}
+    return arguments | {name: WEIGHTS[name] for name in function.weights}
 
 def wide(function):  # the last bit of an option is seen
     arguments = with_options(function)
-    return arguments | {{function.first: arguments[function.first].astype(float)}}
+    return arguments | {function.first: arguments[function.first].astype(float)}
 
 def subnormal(function):  # losses and gradients of confident rows
-    return plain(function) | {{function.first: np.float32([[95, 0, 0], [0, -95, 0], [0, 0.5, 90], [1e-40, 0.3, 0.1]])}}
+    return plain(function) | {function.first: np.float32([[95, 0, 0], [0, -95, 0], [0, 0.5, 90], [1e-40, 0.3, 0.1]])}
 
 def state():
     pieces = [ll.LogSumExp().update(np.array([[0.1, 0.7], [3.3, x]])) for x in (0.3, 1e6)]
@@ -101,4 +98,4 @@ def test_every_function_that_computes_has_a_call():
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="modes are known for x86-64 and 64-bit Arm")
 @pytest.mark.parametrize("isa", ll.available_isas())
 def test_the_callers_modes_change_no_bit(isa):
-    assert run_python(FIRST_CALLS.format(here=HERE), LOGITLOSS_ISA=isa) == "True True []"
+    assert run_python(FIRST_CALLS, LOGITLOSS_ISA=isa) == "True True []"

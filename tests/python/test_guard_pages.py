@@ -27,7 +27,7 @@ if not sys.platform.startswith("linux"):
 
 SIZES = [*range(301), 4095, 4096, 4097]
 PAGE = mmap.PAGESIZE
-IMPORT = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_guard_pages as t; "
+IMPORT = "import test_guard_pages as t; "
 
 # One of every function and kind of target; variants of the options take turns.
 ON_EVERY_SIZE = list({(loss.value, loss.target): loss for loss in LOSSES}.values())

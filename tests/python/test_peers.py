@@ -273,6 +273,21 @@ def test_where_torch_differs_beside_plus_infinity(torch):
     np.testing.assert_equal([theirs[0], *theirs[1]], [INF, NAN, 0, 0])
 
 
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+@pytest.mark.parametrize("full", [False, True])
+def test_torch_poisson(full, reduction, torch, rng):
+    log_rate, target = 2 * rng.standard_normal((6, 4)), rng.integers(0, 9, (6, 4)).astype(float)
+    target[0] = [0.5, 1, 1.5, 2]
+    want = peer_gradient(
+        torch,
+        lambda x: torch.nn.functional.poisson_nll_loss(x, torch.as_tensor(target), full=full, reduction=reduction),
+        log_rate,
+    )
+    got = ll.poisson_nll_value_and_grad(log_rate, target, full=full, reduction=reduction)
+    np.testing.assert_allclose(got[0], want[0], rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(got[1], want[1], rtol=1e-12, atol=1e-13)
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_torch_softmaxes_and_their_gradients(axis, torch, rng):
     x, dy = rng.standard_normal((3, 4, 5)), rng.standard_normal((3, 4, 5))

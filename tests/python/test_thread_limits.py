@@ -146,8 +146,7 @@ def test_a_quota_and_a_mask(tmp_path):
 # -------------------------------------------------------------------------------------------------------------- stacks
 
 CALL_ALL = """
-import sys, warnings
-sys.path.insert(0, {tests!r})
+import warnings
 import numpy as np
 import logitloss as ll
 from functions import FUNCTIONS
@@ -161,7 +160,7 @@ for dtype in (np.float32, np.float64):
     for shape in ((9000, 8), (70, 1000), (2, 70000)):
         for order in "CF":
             for function in FUNCTIONS:
-                arguments = {{function.first: np.asarray(rng.random(shape).astype(dtype), order=order)}}
+                arguments = {function.first: np.asarray(rng.random(shape).astype(dtype), order=order)}
                 for name in function.others:
                     labels = name == "target" and function.takes_labels
                     arguments[name] = rng.integers(0, shape[1], shape[0]) if labels else rng.random(shape)
@@ -179,6 +178,5 @@ print(calls > 300, different, caught)
 @pytest.mark.parametrize("isa", ll.available_isas())
 @pytest.mark.parametrize(("size", "warned"), [("32k", []), ("16k", ["RuntimeWarning"])])
 def test_small_stacks_do(size, warned, isa):
-    code = CALL_ALL.format(tests=os.path.dirname(os.path.abspath(__file__)))
     threads = {"OMP_NUM_THREADS": "3", "LOGITLOSS_OVERSUBSCRIBE": "1"}
-    assert run_python(code, OMP_STACKSIZE=size, LOGITLOSS_ISA=isa, **threads) == f"True [] {warned}"
+    assert run_python(CALL_ALL, OMP_STACKSIZE=size, LOGITLOSS_ISA=isa, **threads) == f"True [] {warned}"

@@ -29,6 +29,7 @@ def reduced_losses_are_scalars() -> None:
     assert_type(ll.logsumexp(logits), np.floating[Any])
     assert_type(ll.mean_squared_error(logits, tags, weight=[1.0, 2.0, 3.0]), np.floating[Any])
     assert_type(ll.root_mean_squared_error(logits, tags), np.floating[Any])
+    assert_type(ll.poisson_nll(logits, tags, full=True, reduction="sum"), np.floating[Any])
     assert_type(ll.cross_entropy_from_probs([0.75, 0.25], 0, eps=1e-7), np.floating[Any])
     assert_type(ll.binary_cross_entropy(np.full((4, 3), 0.5), tags, reduction="sum"), np.floating[Any])
     assert_type(ll.accuracy(logits, labels, top_k=2), np.float64)
@@ -43,6 +44,7 @@ def losses_of_rows_are_arrays_or_scalars_of_one_row() -> None:
     assert_type(ll.bce_with_logits(logits, tags, reduction="none"), NDArray[Any] | Any)
     assert_type(ll.sigmoid_focal_loss(logits, tags, reduction="none"), NDArray[Any] | Any)
     assert_type(ll.mean_absolute_error(logits, tags, reduction="none"), NDArray[Any] | Any)
+    assert_type(ll.poisson_nll(logits, tags, reduction="none"), NDArray[Any] | Any)
     ll.cross_entropy(logits, labels, reduction="none").argsort()
     float(ll.cross_entropy(logits[0], labels[0], reduction="none"))
 

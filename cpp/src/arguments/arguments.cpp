@@ -247,6 +247,21 @@ void require_no_overlap(const Output& output, std::initializer_list<const Argume
     }
 }
 
+void require_value_and_grad(const Argument& input, const Shape& loss_shape,
+                            std::initializer_list<const Argument*> others, const Output& loss, const Output& grad) {
+    if (loss.given()) {
+        require_dtype(loss, loss_dtype(input.view.dtype));
+        require_shape(loss, loss_shape);
+        require_no_overlap(loss, others);
+        require_no_overlap(loss, {&grad});
+    }
+    if (grad.given()) {
+        require_dtype(grad, input.view.dtype);
+        require_shape(grad, input.shape);
+        require_no_overlap(grad, others, {&input});
+    }
+}
+
 namespace {
 
 [[noreturn]] void reject(const char* name, double value, const char* expected) {

@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "layout/overlap.hpp"
+#include "layout/positions.hpp"
 #include "layout/shape.hpp"
+#include "layout/staging.hpp"
 #include "logitloss/array.hpp"
 #include "logitloss/error.hpp"
 
@@ -27,6 +29,10 @@ struct Argument {
     Argument& operator=(const Argument&) = delete;
     bool given() const { return view.given(); }
     const char* bytes() const { return static_cast<const char*>(view.data); }
+    /// Its elements one by one.
+    Line line() const { return {view.dtype, view.byteswapped, 0}; }
+    /// The first element; 1 if there is no array.
+    double number() const { return given() ? read_number(line(), bytes()) : 1.0; }
 };
 
 /// An output, the same way.
@@ -34,6 +40,8 @@ struct Output : Argument {
     char* data;
 
     Output(const char* argument_name, const MutableArrayView& output);
+    /// The element of an array without axes.
+    void set_number(double value) const { write_number(line(), value, data); }
 };
 
 std::string to_string(const Shape& shape);
@@ -65,6 +73,11 @@ Shape broadcast_strides(const Argument& argument, const Shape& shape);
 void require_no_overlap(const Output& output, std::initializer_list<const Argument*> others,
                         std::initializer_list<const Argument*> in_place = {});
 
+/// Checks the outputs of a loss of `input`: shapes, dtypes, and that they overlap neither each other nor the `others`. Either
+/// may be missing; the gradient may be `input`, which is one of the others.
+void require_value_and_grad(const Argument& input, const Shape& loss_shape,
+                            std::initializer_list<const Argument*> others, const Output& loss, const Output& grad);
+
 void require_at_least(const char* name, double value, double least);
 void require_positive_finite(const char* name, double value);
 void require_unit_interval(const char* name, double value);
@@ -76,5 +89,23 @@ std::string index_text(const Shape& shape, std::size_t position);
 
 /// A number as messages print it.
 std::string to_string(double value);
+
+/// value_error for the first element, in C order, that is neither valid(x) nor skipped, if there is one. `operands` are the
+/// strides with which other arrays walk the shape of `values`; skip(cursor) finds their offsets there under 1, 2, ...
+template <class Valid, class Skip>
+void reject_first(const Argument& values, const std::vector<Shape>& operands, Valid&& valid, Skip&& skip,
+                  const char* expected) {
+    Positions positions(values.shape);  // not simplified
+    positions.add(values.strides);
+    for (const Shape& strides : operands)
+        positions.add(strides);
+    Positions::Cursor cursor(positions, 0);
+    for (std::size_t position = 0; position < positions.count(); ++position, cursor.advance()) {
+        const double x = read_number(values.line(), values.bytes() + cursor.offset(0));
+        if (!valid(x) && !skip(cursor))
+            throw value_error(std::string(values.name) + index_text(values.shape, position) + ": got " + to_string(x) +
+                              ", expected " + expected);
+    }
+}
 
 }  // namespace logitloss::detail

@@ -7,8 +7,6 @@
 
 #include "arguments/arguments.hpp"
 #include "kernels/kernel_table.hpp"
-#include "layout/positions.hpp"
-#include "layout/staging.hpp"
 
 namespace logitloss::detail {
 
@@ -32,23 +30,7 @@ inline Clipping clipping_of(std::optional<double> eps, DType dtype) {
     return {true, in_float32(*eps), in_float32(1.0 - *eps), 1.0};
 }
 
-/// Throws for the first element of `probs` outside [0, 1] that is not skipped, if there is one. `operands` are the strides with which
-/// other arrays walk the shape of `probs`; skip(cursor) finds their offsets there under 1, 2, ...
-template <class Skip>
-void reject_first_outside_unit(const Argument& probs, const std::vector<Shape>& operands, Skip&& skip) {
-    Positions positions(probs.shape);  // not simplified: the first in C order
-    positions.add(probs.strides);
-    for (const Shape& strides : operands)
-        positions.add(strides);
-    const Line line{probs.view.dtype, probs.view.byteswapped, 0};
-    Positions::Cursor cursor(positions, 0);
-    for (std::size_t position = 0; position < positions.count(); ++position, cursor.advance()) {
-        const double p = read_number(line, probs.bytes() + cursor.offset(0));
-        if ((p >= 0.0 && p <= 1.0) || skip(cursor))
-            continue;
-        throw value_error(std::string(probs.name) + index_text(probs.shape, position) + ": got " + to_string(p) +
-                          ", expected a probability in [0, 1], or an eps to clip others with");
-    }
-}
+inline bool is_probability(double p) { return p >= 0.0 && p <= 1.0; }
+constexpr const char* probability_expected = "a probability in [0, 1], or an eps to clip others with";
 
 }  // namespace logitloss::detail

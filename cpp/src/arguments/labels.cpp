@@ -101,7 +101,7 @@ std::string label_text(const Line& line, const char* data) {
 bool are_safe(const Argument& class_weight) {
     if (!class_weight.given())
         return true;
-    const Line line{class_weight.view.dtype, class_weight.view.byteswapped, 0};
+    const Line line = class_weight.line();
     double largest = 0.0;
     for (std::ptrdiff_t j = 0; j < class_weight.shape[0]; ++j)
         largest = std::max(largest, std::fabs(read_number(line, class_weight.bytes() + j * class_weight.strides[0])));
@@ -153,7 +153,7 @@ WeightSum check_labels(const Argument& target, std::size_t classes, std::optiona
         positions.add(broadcast_strides(sample_weight, target.shape));
     positions.simplify(true);
     const Line labels{target.view.dtype, target.view.byteswapped, positions.inner_stride(0)};
-    const Line per_class{class_weight.view.dtype, class_weight.view.byteswapped, 0};
+    const Line per_class = class_weight.line();
     const Line per_sample{sample_weight.view.dtype, sample_weight.view.byteswapped,
                           sample_weight.given() ? positions.inner_stride(1) : 0};
     const std::ptrdiff_t class_stride = class_weight.given() ? class_weight.strides[0] : 0;

@@ -30,6 +30,6 @@ struct BceElement {
 
 /// KernelTable::bce.
 template <class T>
-double bce(const BceBlock<T>& block, std::size_t n) {
+double bce(const ElementBlock<T>& block, std::size_t n) {
     return sweep_elements<T>(block, n, BceElement<T>{});
 }

@@ -204,14 +204,14 @@ struct FarElements {
 template <class T, class Element>
 struct FarStep {
     using Range = FactorRange<T>;
-    const BceBlock<T>& block;
+    const ElementBlock<T>& block;
     const Element& element;
 
     __attribute__((noinline)) void run(FarElements& at, Vec<double>& summed, std::size_t lane,
                                        LargeLosses<T>& large) const {
         const Vec<double> zero = splat(0.0);
         const Vec<double> one = splat(1.0);
-        const double grad_factor = static_cast<double>(block.grad_factor);
+        const auto grad_factor = static_cast<double>(static_cast<T>(block.grad_factor));
         const double shown = grad_factor - grad_factor == 0.0 ? grad_factor : 1.0;
         const Vec<double> half_smoothing = splat(0.5 * block.smoothing);
         Vec<double> least = smaller_factor(at.pos_weight) * smaller_factor(at.weight) * smaller_factor(half_smoothing);
@@ -266,18 +266,19 @@ template <class T, bool plain, class Element>
 struct ElementSweep {
     const GroupReader<T> logits, targets, weights, pos_weights, upstreams;
     GroupWriter<T> losses, grads;
-    const BceBlock<T>& block;
+    const ElementBlock<T>& block;
+    const T grad_factor;
     const Element element;
     const Element& far_element;  // the same, where its address may be known
     const Reach<T> reach;
     const bool looks;  // for far elements
     LargeLosses<T>& large;
 
-    LOGITLOSS_INLINE ElementSweep(const BceBlock<T>& b, std::size_t n, const Element& loss, const Reach<T>& of_factors,
-                                  bool looks_for_far, LargeLosses<T>& large_losses)
+    LOGITLOSS_INLINE ElementSweep(const ElementBlock<T>& b, std::size_t n, const Element& loss,
+                                  const Reach<T>& of_factors, bool looks_for_far, LargeLosses<T>& large_losses)
         // Note [neutral padding]: a logit of -inf with target 0 has loss 0 and gradient 0. A smoothed target is never
         // 0, and a clipped probability has a loss; what makes the padding neutral then is its weight of 0.
-        : logits(b.logits, n, T(-__builtin_inf())),
+        : logits(b.input, n, T(-__builtin_inf())),
           targets(b.target, n, T(0)),
           weights(b.weight ? b.weight : b.target, n, T(0)),
           pos_weights(b.pos_weight ? b.pos_weight : b.target, n, T(0)),
@@ -285,6 +286,7 @@ struct ElementSweep {
           losses(b.loss, n),
           grads(b.grad, n),
           block(b),
+          grad_factor(static_cast<T>(b.grad_factor)),
           element(loss),
           far_element(loss),
           reach(of_factors),
@@ -292,7 +294,7 @@ struct ElementSweep {
           large(large_losses) {}
 
     LOGITLOSS_INLINE void operator()(std::size_t group, Vec<T> (&lanes)[group_vectors<T>]) {
-        if (block.grad != nullptr && block.grad != block.logits)
+        if (block.grad != nullptr && block.grad != block.input)
             for (std::size_t line = 0; line < 256; line += 64)
                 prefetch_store(block.grad + group * group_size<T>, 4096 + line);
         LOGITLOSS_UNROLL
@@ -302,7 +304,7 @@ struct ElementSweep {
 
     LOGITLOSS_INLINE void element_step(std::size_t group, std::size_t lane, Vec<T>& sum) {
         const Vec<T> zero = splat(T(0));
-        prefetch_near(block.logits + group * group_size<T>, lane * sizeof(T) + 4096);
+        prefetch_near(block.input + group * group_size<T>, lane * sizeof(T) + 4096);
         const Vec<T> x = load(logits.at(group) + lane);
         const Vec<T> t = load(targets.at(group) + lane);
         Vec<T> positive = t;
@@ -320,7 +322,7 @@ struct ElementSweep {
         }
         ElementResult<T> result = element(x, positive, negative);
         Vec<T> loss = result.loss;
-        Vec<T> factor = splat(block.grad_factor);
+        Vec<T> factor = splat(grad_factor);
         if constexpr (!plain) {
             if (block.pos_weight != nullptr)  // with both terms, the element is removed, though x be NaN
                 result.gradient = select(equal(abs(positive) + abs(negative), zero), zero, result.gradient);
@@ -355,7 +357,7 @@ struct ElementSweep {
             return gradient * factor;
         const Vec<T> zero = splat(T(0));
         Vec<T> result = gradient * factor;
-        auto removed = equal(gradient, zero) | equal(splat(block.grad_factor), zero);
+        auto removed = equal(gradient, zero) | equal(splat(grad_factor), zero);
         if (block.upstream != nullptr) {
             const Vec<T> upstream = load(upstreams.at(group) + lane);
             result = result * upstream;
@@ -368,7 +370,7 @@ struct ElementSweep {
 
     /// Note [far elements]. `in`: x, t, pos_weight, weight, upstream, loss and gradient before those factors. It does not
     /// know the sweep, which stays in registers.
-    static __attribute__((noinline)) void replace_far(const BceBlock<T>& block, const Element& element,
+    static __attribute__((noinline)) void replace_far(const ElementBlock<T>& block, const Element& element,
                                                       LargeLosses<T>& large, const Vec<T> (&in)[7], Vec<T>& loss,
                                                       Vec<T>& gradient, Vec<T>& summed, std::size_t lane) {
         const FarStep<T, decltype(element.wide())> step{block, element.wide()};
@@ -404,8 +406,9 @@ struct ElementSweep {
 
 /// Losses and gradients of n elements; returns the sum of the losses.
 template <class T, class Element>
-LOGITLOSS_INLINE double sweep_elements(const BceBlock<T>& block, std::size_t n, const Element& element) {
-    const T magnitude = __builtin_fabs(block.grad_factor);
+LOGITLOSS_INLINE double sweep_elements(const ElementBlock<T>& block, std::size_t n, const Element& element) {
+    const auto grad_factor = static_cast<T>(block.grad_factor);
+    const T magnitude = __builtin_fabs(grad_factor);
     const bool ordinary_factor = magnitude > T(0) && magnitude <= T(1);
     FactorRange<T> factors;
     LargeLosses<T> large;
@@ -413,8 +416,8 @@ LOGITLOSS_INLINE double sweep_elements(const BceBlock<T>& block, std::size_t n, 
         (block.grad == nullptr || ordinary_factor)) {
         // Without factors only the sum may leave the range, and is then taken again; in place it must not.
         const Reach<T> reach(factors, Element::by_exponential);
-        BceBlock<T> given = block;
-        for (bool looks = block.grad == block.logits;; looks = true) {
+        ElementBlock<T> given = block;
+        for (bool looks = block.grad == block.input;; looks = true) {
             const double total = ElementSweep<T, true, Element>(given, n, element, reach, looks, large).run(n);
             if (looks || total - total == 0.0)
                 return total;
@@ -426,7 +429,7 @@ LOGITLOSS_INLINE double sweep_elements(const BceBlock<T>& block, std::size_t n, 
     factors.take(block.weight, n);
     if (block.grad != nullptr) {
         factors.take(block.upstream, n);
-        factors.take(static_cast<double>(block.grad_factor));
+        factors.take(static_cast<double>(grad_factor));
         if (block.grad_exponent != 0.0)
             factors.most = __builtin_inf();
     }

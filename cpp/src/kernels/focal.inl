@@ -191,6 +191,6 @@ struct FocalElement {
 
 /// KernelTable::focal.
 template <class T>
-double focal(const BceBlock<T>& block, const FocalParameters& parameters, std::size_t n) {
+double focal(const ElementBlock<T>& block, const FocalParameters& parameters, std::size_t n) {
     return sweep_elements<T>(block, n, FocalElement<T>(parameters, block.smoothing));
 }

@@ -16,9 +16,17 @@ LOGITLOSS_INLINE Vec<T> outside_unit_or_tiny(Vec<T> p) {
     return outside_unit(p) + select(less(p, splat(tiny_probability<T>)), mark, splat(T(0)));
 }
 
+/// 1 where t is no finite number >= 0.
 template <class T>
-struct CountOutsideUnit {
-    const GroupReader<T>& probabilities;
+LOGITLOSS_INLINE Vec<T> outside_counts(Vec<T> t) {
+    const Vec<T> zero = splat(T(0));
+    const Vec<T> one = splat(T(1));
+    return select(less(t, zero), one, select(less(t, splat(T(__builtin_inf()))), zero, one));
+}
+
+template <class T, Vec<T> (*outside)(Vec<T>)>
+struct CountOutside {
+    const GroupReader<T>& values;
     const GroupReader<T>& weights;
     const T* data;
     const bool weighted;
@@ -29,7 +37,7 @@ struct CountOutsideUnit {
         for (std::size_t i = 0; i < group_vectors<T>; ++i) {
             const std::size_t lane = i * Vec<T>::lanes;
             prefetch_near(data + group * group_size<T>, lane * sizeof(T) + 4096);
-            Vec<T> count = outside_unit_or_tiny(load(probabilities.at(group) + lane));
+            Vec<T> count = outside(load(values.at(group) + lane));
             if (weighted)
                 count = select(equal(load(weights.at(group) + lane), zero), zero, count);
             lanes[i] = lanes[i] + count;
@@ -37,12 +45,12 @@ struct CountOutsideUnit {
     }
 };
 
-/// KernelTable::count_outside_unit.
-template <class T>
-double count_outside_unit(const T* p, const T* weight, std::size_t n) {
-    const GroupReader<T> probabilities(p, n, T(1));
-    const GroupReader<T> weights(weight != nullptr ? weight : p, n, T(0));
-    return count_groups<T>(n, CountOutsideUnit<T>{probabilities, weights, p, weight != nullptr});
+/// KernelTable::count_outside_unit, KernelTable::count_no_counts.
+template <class T, Vec<T> (*outside)(Vec<T>)>
+double count_outside(const T* x, const T* weight, std::size_t n) {
+    const GroupReader<T> values(x, n, T(1));
+    const GroupReader<T> weights(weight != nullptr ? weight : x, n, T(0));
+    return count_groups<T>(n, CountOutside<T, outside>{values, weights, x, weight != nullptr});
 }
 
 /// KernelTable::column_outside_unit.
@@ -300,7 +308,7 @@ struct ProbabilityElement {
 
 /// KernelTable::bce_of_probabilities.
 template <class T>
-double bce_of_probabilities(const BceBlock<T>& block, const Clipping& clipping, std::size_t n) {
+double bce_of_probabilities(const ElementBlock<T>& block, const Clipping& clipping, std::size_t n) {
     Clipping bounds = clipping;
     bounds.clips = true;  // what fills up a block is -inf
     const Clip clip(bounds);

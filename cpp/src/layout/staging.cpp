@@ -144,6 +144,12 @@ double read_number(const Line& line, const char* data) {
     return value;
 }
 
+void write_number(const Line& line, double value, char* data) {
+    if (value != value)
+        value = std::numeric_limits<double>::quiet_NaN();
+    scatter(line, &value, 1, data);
+}
+
 namespace {
 
 template <class Stored>

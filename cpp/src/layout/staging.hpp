@@ -46,6 +46,9 @@ void scatter(const Line& line, const T* in, std::size_t n, char* data);
 /// Element 0 as a number.
 double read_number(const Line& line, const char* data);
 
+/// Element 0 = value, as scatter() writes it; NaN becomes the one NaN.
+void write_number(const Line& line, double value, char* data);
+
 /// out[i] = element i of an integer line. Values above the largest int64 become the smallest, which no other value of
 /// their dtype does.
 void gather_integers(const Line& line, const char* data, std::size_t n, std::int64_t* out);

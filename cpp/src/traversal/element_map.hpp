@@ -20,12 +20,11 @@ inline void require_element_result(const Argument& input, const Output& out) {
 /// Calls function(x, n, out) for every block; elements that are not of type T are staged as that.
 template <class T, class Fn>
 void map_elements(const Argument& input_argument, const Output& output_argument, int num_threads, Fn&& function) {
-    Positions positions(input_argument.shape);
-    ElementOperand<T> input(input_argument, positions.add(input_argument.strides));
-    ElementOperand<T> output(output_argument, positions.add(output_argument.strides));
-    positions.simplify(true);
-    input.settle(positions);
-    output.settle(positions);
+    ElementOperands operands(input_argument.shape);
+    const ElementOperand& input = operands.add(input_argument);
+    const ElementOperand& output = operands.add(output_argument);
+    operands.settle();
+    const Positions& positions = operands.positions();
     const int workers = plan_threads(positions.count(), num_threads);
     const std::size_t block = std::min(block_size, positions.count());
     const std::size_t count = 2 * static_cast<std::size_t>(workers);

@@ -18,43 +18,41 @@
 
 namespace logitloss::detail {
 
-/// One array of an elementwise call.
-template <class T>
+/// One array of an elementwise call, as ElementOperands::add gives it.
 class ElementOperand {
 public:
-    ElementOperand() = default;
-    ElementOperand(const Argument& argument, int operand) : operand_(operand) {
-        line_ = {argument.view.dtype, argument.view.byteswapped, 0};
-        data_ = const_cast<char*>(argument.bytes());
-    }
-    /// Call once the positions are simplified.
-    void settle(const Positions& positions) {
-        line_.stride = positions.inner_stride(operand_);
-        const bool aligned = reinterpret_cast<std::uintptr_t>(data_) % alignof(T) == 0;
-        direct_ =
-            line_.dtype == dtype_of<T>() && !line_.byteswapped && aligned && positions.contiguous(operand_, sizeof(T));
-    }
     bool given() const { return data_ != nullptr; }
 
-    /// n elements from the cursor on.
+    /// n elements from the cursor on, where they lie or in `buffer`; null if the array was not given.
+    template <class T>
     const T* read(const Positions::Cursor& start, std::size_t n, T* buffer) const {
-        if (direct_)
-            return reinterpret_cast<const T*>(data_ + start.offset(operand_));
+        if (!given() || direct<T>())
+            return place(start, buffer);
         for_runs(start, n,
                  [&](char* data, std::size_t done, std::size_t run) { gather(line_, data, run, buffer + done); });
         return buffer;
     }
-    /// Where to write n elements from the cursor on; `store` must follow.
+    /// Where to write n elements from the cursor on; `store` must follow. Null if the array was not given.
+    template <class T>
     T* place(const Positions::Cursor& start, T* buffer) const {
-        return direct_ ? reinterpret_cast<T*>(data_ + start.offset(operand_)) : buffer;
+        if (!given())
+            return nullptr;
+        return direct<T>() ? reinterpret_cast<T*>(data_ + start.offset(operand_)) : buffer;
     }
+    template <class T>
     void store(const Positions::Cursor& start, std::size_t n, const T* values) const {
-        if (!direct_)
+        if (!direct<T>())
             for_runs(start, n,
                      [&](char* data, std::size_t done, std::size_t run) { scatter(line_, values + done, run, data); });
     }
 
 private:
+    friend class ElementOperands;
+
+    template <class T>
+    bool direct() const {
+        return contiguous_ && line_.dtype == dtype_of<T>();
+    }
     template <class Fn>
     void for_runs(Positions::Cursor cursor, std::size_t n, Fn&& fn) const {
         for (std::size_t done = 0; done < n;) {
@@ -68,7 +66,45 @@ private:
     Line line_;
     char* data_ = nullptr;
     int operand_ = -1;
-    bool direct_ = false;
+    bool contiguous_ = false;
+};
+
+/// The arrays of an elementwise call: each is added, and then they are settled.
+class ElementOperands {
+public:
+    explicit ElementOperands(const Shape& shape) : shape_(shape), positions_(shape) {}
+    ElementOperands(const ElementOperands&) = delete;  // operands are referred to
+    ElementOperands& operator=(const ElementOperands&) = delete;
+
+    /// An array that broadcasts to the shape. One that was not given, or is not `walked`, takes no place.
+    const ElementOperand& add(const Argument& argument, bool walked = true) {
+        static const ElementOperand none;
+        if (!argument.given() || !walked)
+            return none;
+        const int number = positions_.add(broadcast_strides(argument, shape_));
+        ElementOperand& operand = operands_[static_cast<std::size_t>(number)];
+        operand.line_ = argument.line();
+        operand.data_ = const_cast<char*>(argument.bytes());
+        operand.operand_ = number;
+        return operand;
+    }
+    void settle() {
+        positions_.simplify(true);
+        for (int number = 0; number < positions_.operands(); ++number) {
+            ElementOperand& operand = operands_[static_cast<std::size_t>(number)];
+            const std::size_t item = item_size(operand.line_.dtype);
+            operand.line_.stride = positions_.inner_stride(number);
+            operand.contiguous_ = !operand.line_.byteswapped &&
+                                  reinterpret_cast<std::uintptr_t>(operand.data_) % item == 0 &&
+                                  positions_.contiguous(number, item);
+        }
+    }
+    const Positions& positions() const { return positions_; }
+
+private:
+    const Shape& shape_;
+    Positions positions_;
+    std::array<ElementOperand, Positions::max_operands> operands_;
 };
 
 /// A sum, and beside it that of numbers too large for it, in units of large_loss_unit.

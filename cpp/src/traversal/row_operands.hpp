@@ -282,7 +282,7 @@ class RowNumbers {
 public:
     RowNumbers() = default;
     RowNumbers(const Argument& argument, int operand)
-        : line_{argument.view.dtype, argument.view.byteswapped, 0}, data_(argument.bytes()), operand_(operand) {}
+        : line_(argument.line()), data_(argument.bytes()), operand_(operand) {}
 
     bool given() const { return data_ != nullptr; }
     double operator[](const RowPlace& place) const { return read_number(line_, at(place)); }
@@ -325,9 +325,7 @@ public:
 
     bool given() const { return data_ != nullptr; }
     void set(const RowPlace& place, double value) const {
-        if (value != value)
-            value = std::numeric_limits<double>::quiet_NaN();  // one NaN on every machine
-        scatter(line_, &value, 1, data_ + place.offset[static_cast<std::size_t>(operand_)]);
+        write_number(line_, value, data_ + place.offset[static_cast<std::size_t>(operand_)]);
     }
 
     /// The values of a tile's rows; NaNs among them become the one NaN.

@@ -1,17 +1,24 @@
 // Binary cross-entropy with logits on the element traversal.
 #include "logitloss/binary_cross_entropy.hpp"
 
-#include "losses/binary/binary_elements.hpp"
+#include "losses/binary/binary_options.hpp"
 #include "runtime/entry.hpp"
 
 namespace logitloss {
 namespace detail {
 namespace {
 
+struct BinaryCrossEntropy : BinaryTraits {
+    template <class T>
+    double operator()(const Kernels<T>& kernels, const ElementBlock<T>& block, std::size_t n) const {
+        return kernels.bce(block, n);
+    }
+};
+
 void run_bce(const ArrayView& logits, const ArrayView& target, const ArrayView& upstream, const MutableArrayView& loss,
              const MutableArrayView& grad, const BceOptions& options) {
-    const BinaryCall call(logits, target, options.pos_weight, upstream, loss, grad, options);
-    run_binary(call, [](const auto& kernels, const auto& block, std::size_t n) { return kernels.bce(block, n); });
+    const ElementOptions shared = element_options(options, options.pos_weight);
+    run_element_loss(ElementCall("logits", logits, target, upstream, loss, grad, shared), BinaryCrossEntropy{});
 }
 
 }  // namespace

@@ -1,12 +1,21 @@
 // Sigmoid focal loss on the element traversal.
 #include "logitloss/focal_loss.hpp"
 
-#include "losses/binary/binary_elements.hpp"
+#include "losses/binary/binary_options.hpp"
 #include "runtime/entry.hpp"
 
 namespace logitloss {
 namespace detail {
 namespace {
+
+struct FocalLoss : BinaryTraits {
+    FocalParameters parameters;
+
+    template <class T>
+    double operator()(const Kernels<T>& kernels, const ElementBlock<T>& block, std::size_t n) const {
+        return kernels.focal(block, parameters, n);
+    }
+};
 
 void run_focal(const ArrayView& logits, const ArrayView& target, const ArrayView& upstream,
                const MutableArrayView& loss, const MutableArrayView& grad, const FocalOptions& options) {
@@ -14,12 +23,10 @@ void run_focal(const ArrayView& logits, const ArrayView& target, const ArrayView
         require_unit_interval("alpha", *options.alpha);
     require_finite("gamma", options.gamma);
     require_at_least("gamma", options.gamma, 0.0);
-    const BinaryCall call(logits, target, {}, upstream, loss, grad, options);
-    const FocalParameters parameters{options.alpha.value_or(1.0), options.alpha ? 1.0 - *options.alpha : 1.0,
-                                     options.gamma};
-    run_binary(call, [&](const auto& kernels, const auto& block, std::size_t n) {
-        return kernels.focal(block, parameters, n);
-    });
+    const ElementCall call("logits", logits, target, upstream, loss, grad, element_options(options));
+    FocalLoss focal;
+    focal.parameters = {options.alpha.value_or(1.0), options.alpha ? 1.0 - *options.alpha : 1.0, options.gamma};
+    run_element_loss(call, focal);
 }
 
 }  // namespace

@@ -118,8 +118,8 @@ public:
             counted.sample_weight = RowNumbers(call.sample_weight, sample_weight_rows);
         if (none && call.upstream.given())
             upstream = RowNumbers(call.upstream, upstream_rows);
-        if (!none && call.upstream.given())
-            upstream_of_sum = RowNumbers(call.upstream, 0)[RowPlace{}];
+        if (!none)
+            upstream_of_sum = call.upstream.number();
         if (none)
             loss = RowResults(call.loss, loss_rows);
         if (call.grad.given())

@@ -53,7 +53,7 @@ CrossEntropyCall<Options>::CrossEntropyCall(const char* input_name, const ArrayV
     if (sample_weight.given())
         broadcast_strides(sample_weight, rows);
     const Shape loss_shape = options.reduction == Reduction::none ? rows : Shape{};
-    check_outputs(loss_shape);
+    require_value_and_grad(input, loss_shape, {&input, &target, &class_weight, &sample_weight, &upstream}, loss, grad);
     if (upstream.given())
         broadcast_strides(upstream, loss_shape);
     normalization = Normalization(options.reduction, options.normalizer, mean_weights());
@@ -64,18 +64,6 @@ void CrossEntropyCall<Options>::check_options() const {
     require_unit_interval("label_smoothing", options.label_smoothing);
     check_own_options(options);
     check_normalizer(options.reduction, options.normalizer);
-}
-
-template <class Options>
-void CrossEntropyCall<Options>::check_outputs(const Shape& loss_shape) const {
-    require_dtype(loss, loss_dtype(input.view.dtype));
-    require_shape(loss, loss_shape);
-    require_no_overlap(loss, {&input, &target, &class_weight, &sample_weight, &upstream, &grad});
-    if (!grad.given())
-        return;
-    require_dtype(grad, input.view.dtype);
-    require_shape(grad, input.shape);
-    require_no_overlap(grad, {&input, &target, &class_weight, &sample_weight, &upstream}, {&input});
 }
 
 /// Checks the labels, too.

@@ -30,7 +30,6 @@ struct CrossEntropyCall {
 
 private:
     void check_options() const;
-    void check_outputs(const Shape& loss_shape) const;
     WeightSum mean_weights() const;
 };
 

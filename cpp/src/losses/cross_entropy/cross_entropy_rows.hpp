@@ -77,7 +77,7 @@ public:
             large_losses_.resize(plan.chunks());
         const double sum = LogitRows<T, CrossEntropyRows>(*this, plan, staged_).run(call_.options.num_threads);
         if (!arrays_.loss.given())
-            RowResults(call_.loss, 0).set(RowPlace{}, reduced(sum));
+            call_.loss.set_number(reduced(sum));
     }
 
     // What LogitRows asks, first of the call.

@@ -4,43 +4,27 @@
 #include "arguments/clipping.hpp"
 #include "layout/scaled_number.hpp"
 #include "logitloss/probabilities.hpp"
-#include "losses/binary/binary_elements.hpp"
+#include "losses/binary/binary_options.hpp"
 #include "runtime/entry.hpp"
 
 namespace logitloss {
 namespace detail {
 namespace {
 
-/// Throws for what is no probability. Returns whether one may be tiny.
-template <class Elements>
-bool require_probabilities(const BinaryCall& call, Elements& elements) {
-    const double count = elements.count_outside_unit();
-    if (count < 0.5)
-        return count > 0.0;
-    const Argument& weight = call.weight;
-    const Shape weight_strides = weight.given() ? broadcast_strides(weight, call.logits.shape) : call.target.strides;
-    const Line targets{call.target.view.dtype, call.target.view.byteswapped, 0};
-    const Line weights{weight.view.dtype, weight.view.byteswapped, 0};
-    reject_first_outside_unit(call.logits, {call.target.strides, weight_strides}, [&](const Positions::Cursor& cursor) {
-        return elements.is_ignored(read_number(targets, call.target.bytes() + cursor.offset(1))) ||
-               (weight.given() && read_number(weights, weight.bytes() + cursor.offset(2)) == 0.0);
-    });
-    return true;
-}
-
 /// The gradients of tiny probabilities, where the slope that a kernel had was out of range: a weight, an upstream
 /// gradient or the factor of a mean brings it back.
 template <class T>
-void mend_gradients(const BceBlock<T>& block, const Clipping& clipping, std::size_t n) {
+void mend_gradients(const ElementBlock<T>& block, const Clipping& clipping, std::size_t n) {
     for (std::size_t i = 0; i < n; ++i) {
-        const auto p = static_cast<double>(block.logits[i]);
+        const auto p = static_cast<double>(block.input[i]);
         const bool tiny = p > 0.0 && p < static_cast<double>(tiny_probability<T>) && p >= clipping.lower;
         if (!tiny || std::isfinite(block.grad[i]))
             continue;
         const auto t = static_cast<double>(block.target[i]);
         const double keep = 1.0 - block.smoothing;
         const Scaled positive(keep * t + 0.5 * block.smoothing), negative(keep * (1.0 - t) + 0.5 * block.smoothing);
-        Scaled slope = (negative - positive / Scaled(p)) * Scaled(static_cast<double>(block.grad_factor));
+        Scaled slope =
+            (negative - positive / Scaled(p)) * Scaled(static_cast<double>(static_cast<T>(block.grad_factor)));
         for (const T* factors : {block.weight, block.upstream})
             if (factors != nullptr)
                 slope = slope * Scaled(static_cast<double>(factors[i]));
@@ -48,26 +32,33 @@ void mend_gradients(const BceBlock<T>& block, const Clipping& clipping, std::siz
     }
 }
 
+struct ProbabilityLoss : BinaryTraits {
+    Clipping clipping;
+
+    template <class T>
+    double operator()(const Kernels<T>& kernels, const ElementBlock<T>& block, std::size_t n) const {
+        const double sum = kernels.bce_of_probabilities(block, clipping, n);
+        if (keeps_input && block.grad != nullptr)
+            mend_gradients(block, clipping, n);
+        return sum;
+    }
+};
+
 void run_binary_from_probs(const ArrayView& probs, const ArrayView& target, const ArrayView& upstream,
                            const MutableArrayView& loss, const MutableArrayView& grad,
                            const ProbabilityBceOptions& options) {
     check_eps(options.eps);
-    BinaryCall call(probs, target, {}, upstream, loss, grad, options, "probs");
-    call.neutral_padding = !options.eps;
-    const Clipping clipping = clipping_of(options.eps, probs.dtype);
-    with_arithmetic_type(probs.dtype, [&](auto number) {
-        using T = decltype(number);
-        const auto kernel = [&](const auto& block, std::size_t n) {
-            const double sum = kernels_for(block).bce_of_probabilities(block, clipping, n);
-            if (call.keeps_logits && block.grad != nullptr)
-                mend_gradients(block, clipping, n);
-            return sum;
-        };
-        BinaryElements<T, decltype(kernel)> elements(call, kernel);
+    const ElementCall call("probs", probs, target, upstream, loss, grad, element_options(options));
+    ProbabilityLoss step;
+    step.clipping = clipping_of(options.eps, probs.dtype);
+    step.neutral_padding = !options.eps;
+    with_elements(call, step, [&](auto& elements) {
+        using T = typename std::decay_t<decltype(elements)>::Number;
         if (options.eps)
-            call.keeps_logits = clipping.lower < static_cast<double>(tiny_probability<T>);
+            step.keeps_input = step.clipping.lower < static_cast<double>(tiny_probability<T>);
         else
-            call.keeps_logits = require_probabilities(call, elements);
+            step.keeps_input = elements.check(call.input, elements.kernels().count_outside_unit, is_probability,
+                                              probability_expected) > 0.0;
         elements.run();
     });
 }

@@ -103,7 +103,7 @@ public:
         stage_ = Stage::computing;
         const double sum = sweep();
         if (!arrays_.loss.given())
-            RowResults(call_.loss, 0).set(RowPlace{}, call_.normalization.reduce(sum));
+            call_.loss.set_number(call_.normalization.reduce(sum));
     }
 
     // What RowTraversal asks.
@@ -634,15 +634,16 @@ private:
         };
         const Argument& weight = call_.sample_weight;
         const Shape none(call_.rows.size());
-        const Line labels{call_.target.view.dtype, call_.target.view.byteswapped, 0};
-        const Line weights{weight.view.dtype, weight.view.byteswapped, 0};
+        const Line labels = call_.target.line();
+        const Line weights = weight.line();
         bool no_class_weight = arrays_.class_weighted();
         for (std::size_t j = 0; j < call_.classes; ++j)
             no_class_weight = no_class_weight && arrays_.class_weight(j) == 0.0;
-        reject_first_outside_unit(
+        reject_first(
             call_.input,
             {along(call_.indices ? call_.target.strides : without_axis(call_.target.strides, call_.axis)),
              along(weight.given() ? broadcast_strides(weight, call_.rows) : none)},
+            is_probability,
             [&](const Positions::Cursor& cursor) {
                 if (weight.given() && read_number(weights, weight.bytes() + cursor.offset(2)) == 0.0)
                     return true;
@@ -653,12 +654,13 @@ private:
                 return (call_.options.ignore_index && label == *call_.options.ignore_index) ||
                        (!dense_ && arrays_.class_weight(static_cast<std::size_t>(label)) == 0.0) ||
                        (dense_ && no_class_weight);
-            });
+            },
+            probability_expected);
     }
     /// is_removed of the row whose class probabilities begin there.
     bool has_no_target(const char* row) const {
         const std::ptrdiff_t stride = call_.target.strides[static_cast<std::size_t>(call_.axis)];
-        const Line line{call_.target.view.dtype, call_.target.view.byteswapped, 0};
+        const Line line = call_.target.line();
         const double spread = smoothing_ / static_cast<double>(call_.classes);
         for (std::size_t j = 0; j < call_.classes; ++j) {
             const double t = read_number(line, row + static_cast<std::ptrdiff_t>(j) * stride);

@@ -290,18 +290,10 @@ void run_softmax_family(const ArrayView& x_view, const char* x_name, const Array
     const Output out(out_name, out_view);
     require_floating(x);
     const std::vector<int> axes = normalized_axes(options.axes, x.shape.size());
-    if (lse.given()) {
-        require_dtype(lse, loss_dtype(x.view.dtype));
-        require_shape(lse, without_axes(x.shape, axes));
-        require_no_overlap(lse, {&x, &upstream, &out});
-    }
-    if (out.given()) {
-        require_dtype(out, x.view.dtype);
-        require_shape(out, x.shape);
-        require_no_overlap(out, {&x, &upstream}, {&x});
-    }
+    const Shape lse_shape = without_axes(x.shape, axes);
+    require_value_and_grad(x, lse_shape, {&x, &upstream}, lse, out);
     if (upstream.given())
-        broadcast_strides(upstream, without_axes(x.shape, axes));
+        broadcast_strides(upstream, lse_shape);
     with_arithmetic_type(x.view.dtype, [&](auto number) {
         SoftmaxRows<decltype(number)> rows(x, axes, written);
         rows.run(upstream, lse, nullptr, out, options.num_threads);

@@ -122,6 +122,14 @@ def real(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return rng.standard_normal(shape).astype(np.float32)
 
 
+def counts(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.integers(0, 9, shape).astype(np.uint16)
+
+
+def positive(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.uniform(0, 4, shape).astype(np.float32)
+
+
 def hard_some_ignored(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return rng.choice([0, 1, -1], shape).astype(np.int8)
 
@@ -151,6 +159,7 @@ DEFAULT_TARGETS: dict[str, Maker] = {
     "mean_squared_error": real,
     "mean_absolute_error": real,
     "root_mean_squared_error": real,
+    "poisson_nll": counts,
     "cross_entropy_from_probs": labels,
     "binary_cross_entropy": hard_bytes,
 }
@@ -271,6 +280,10 @@ REGRESSION = [
     _loss("mean_absolute_error-weight-sum", hard_bytes, {"weight": per_element}, reduction="sum"),
     _loss("root_mean_squared_error"),
     _loss("root_mean_squared_error-weight", arrays={"weight": per_class}),
+    _loss("poisson_nll"),
+    _loss("poisson_nll-none", positive, reduction="none"),
+    _loss("poisson_nll-full-none", full=True, reduction="none"),
+    _loss("poisson_nll-full-weight", positive, {"weight": per_element}, full=True),
 ]
 
 FROM_PROBABILITIES = [

@@ -16,7 +16,7 @@ from .arithmetic import EXACT, EXTENDED, FLOAT64, Arithmetic, to_extended
 from .classes import cross_entropy, cross_entropy_from_probs
 from .elements import bce_with_logits, binary_cross_entropy, sigmoid_focal_loss
 from .information import cross_entropy_of, entropy, entropy_from_logits
-from .regression import mean_absolute_error, mean_squared_error, root_mean_squared_error
+from .regression import mean_absolute_error, mean_squared_error, poisson_nll, root_mean_squared_error
 from .result import Result
 from .softmax import (
     log_softmax,
@@ -47,6 +47,7 @@ __all__ = [
     "logsumexp_value_and_grad",
     "mean_absolute_error",
     "mean_squared_error",
+    "poisson_nll",
     "root_mean_squared_error",
     "sigmoid_focal_loss",
     "softmax",

@@ -125,6 +125,9 @@ REGRESSION = [
         (ll.root_mean_squared_error, False, False),
         (ll.root_mean_squared_error_value_and_grad, True, False),
     )
+] + [
+    _loss(ll.poisson_nll, {}, ("weight",), False, first="log_rate", needs_axis=False),
+    _loss(ll.poisson_nll_value_and_grad, {}, ("weight",), True, first="log_rate", needs_axis=False),
 ]
 BASES = {"base": (0.0, -2.5, 1.0, NAN, INF)}
 INFORMATION = [

@@ -1,6 +1,6 @@
 """Measures the errors that docs/numerics.md quotes, and prints them as Markdown.
 
-    python tests/python/accuracy_table.py
+    python tests/python/support/accuracy_table.py
 
 The reference is longdouble (64 bits of mantissa on x86), on the very numbers that the library was given.
 """

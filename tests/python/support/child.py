@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+# Where this module lies, and the tests: a child imports them as a test does.
+MODULES = (str(Path(__file__).parent), str(Path(__file__).parents[1]))
+
 SETTINGS = (  # of the library and of what is below it
     "LOGITLOSS_ISA",
     "LOGITLOSS_NUM_THREADS",
@@ -24,6 +27,7 @@ SETTINGS = (  # of the library and of what is below it
 def start_python(*arguments: str, timeout: float = 600, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run ``python *arguments`` with none of the library's settings in its environment but `variables`."""
     environment = {name: value for name, value in os.environ.items() if name not in SETTINGS} | variables
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [*MODULES, environment.get("PYTHONPATH")]))
     return subprocess.run(
         [sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=timeout, check=False
     )

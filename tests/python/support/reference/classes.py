@@ -10,7 +10,7 @@ import numpy as np
 from .arithmetic import FLOAT64, Arithmetic, Array, is_nan, times
 from .probabilities import clipping_bounds, log_of_probability, quotient
 from .result import Result, finish
-from .softmax import gaps, log_sum_exp_of_rows, probabilities, rows_of
+from .softmax import rows, rows_of
 
 
 @dataclass
@@ -97,8 +97,8 @@ def cross_entropy(
             z, slope = _soft_cap(z, array(softcap), slope, arithmetic)
         z = array(scale) * (z - array(margin) * targets.one_hot)
 
-        gap, p = gaps(z, arithmetic), probabilities(z, arithmetic)
-        lse = log_sum_exp_of_rows(z, arithmetic)
+        of_rows = rows(z, arithmetic)
+        gap, p, lse = of_rows.gaps, of_rows.probabilities, of_rows.log_sum_exp
         z_factor = array(z_loss) * targets.row_factor[..., None]
         terms = times(mass, gap)
         loss = terms.sum(axis=-1) + times(z_factor, lse * lse)[..., 0]
@@ -110,8 +110,8 @@ def cross_entropy(
         grad = others * p + times(mass, missing) + z_slope * p
         size = abs(others) * p + times(abs(mass), -missing) + 2 * times(abs(z_factor), np.maximum(abs(lse), 1)) * p
 
-        rows = targets.of_rows(loss, slope * grad, loss_size, slope * size)
-        return finish(rows, targets.mean_divisor, arithmetic, class_axis=axis, **reduction)
+        single = targets.of_rows(loss, slope * grad, loss_size, slope * size)
+        return finish(single, targets.mean_divisor, arithmetic, class_axis=axis, **reduction)
 
 
 def _soft_cap(z: Array, cap: Array, slope: Array, arithmetic: Arithmetic) -> tuple[Array, Array]:
@@ -161,10 +161,10 @@ def cross_entropy_from_probs(
         linear = kept.sum(axis=-1, keepdims=True) / total if eps is not None else 0 * total
         linear_size = abs(kept).sum(axis=-1, keepdims=True) / total if eps is not None else 0 * total
         slack = 0.02 if eps is not None else 0.0  # what a rounding of q costs a logarithm near 0
-        rows = targets.of_rows(
+        single = targets.of_rows(
             times(a, cost).sum(axis=-1),
             linear - own,
             times(abs(a), cost + slack).sum(axis=-1),
             linear_size + abs(own),
         )
-        return finish(rows, targets.mean_divisor, arithmetic, class_axis=axis, **reduction)
+        return finish(single, targets.mean_divisor, arithmetic, class_axis=axis, **reduction)

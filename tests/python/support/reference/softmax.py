@@ -16,15 +16,23 @@ def rows_of(a: Array, axis: int) -> Array:
     return np.moveaxis(a, axis, -1)
 
 
+def row_is_nan(z: Array) -> Array:
+    return is_nan(z).any(axis=-1, keepdims=True)
+
+
 @dataclass
-class _Top:
-    """The largest logit of each row (NaNs aside), and log of the sum of exp(z - largest), to relative accuracy."""
+class Rows:
+    """What there is to know of rows of logits, the class axis last.
 
-    largest: Array
-    excess: Array
+    gaps: -log softmax(z): inf at a masked class, NaN in a row of only -inf, and at the +inf of a row.
+    """
+
+    gaps: Array
+    probabilities: Array
+    log_sum_exp: Array
 
 
-def _top(z: Array, arithmetic: Arithmetic) -> _Top:
+def rows(z: Array, arithmetic: Arithmetic) -> Rows:
     zero = 0 * arithmetic.array(1)
     clean = np.where(is_nan(z), zero - np.inf, z)
     first = np.argmax(clean, axis=-1)[..., None]
@@ -32,27 +40,12 @@ def _top(z: Array, arithmetic: Arithmetic) -> _Top:
     finite = np.where(abs(largest) == np.inf, zero, largest)  # keeps inf - inf out
     terms = arithmetic.exp(np.where(abs(largest) == np.inf, zero - np.inf, clean - finite))
     np.put_along_axis(terms, first, zero, -1)
-    return _Top(largest, arithmetic.log1p(terms.sum(axis=-1, keepdims=True)))
-
-
-def row_is_nan(z: Array) -> Array:
-    return is_nan(z).any(axis=-1, keepdims=True)
-
-
-def log_sum_exp_of_rows(z: Array, arithmetic: Arithmetic) -> Array:
-    top = _top(z, arithmetic)
-    return np.where(row_is_nan(z), np.nan, top.largest + top.excess)
-
-
-def gaps(z: Array, arithmetic: Arithmetic) -> Array:
-    """-log softmax(z): inf at a masked class, NaN in a row of only -inf, and at the +inf of a row."""
-    top = _top(z, arithmetic)
-    return np.where(row_is_nan(z), np.nan, (top.largest - z) + top.excess)
-
-
-def probabilities(z: Array, arithmetic: Arithmetic) -> Array:
+    excess = arithmetic.log1p(terms.sum(axis=-1, keepdims=True))  # log of the sum of exp(z - largest)
+    poisoned = row_is_nan(z)
+    gaps = np.where(poisoned, np.nan, (largest - z) + excess)
     has_infinity = (z == np.inf).any(axis=-1, keepdims=True)
-    return np.where(has_infinity, np.nan, arithmetic.exp(-gaps(z, arithmetic)))
+    p = np.where(has_infinity, np.nan, arithmetic.exp(-gaps))
+    return Rows(gaps, p, np.where(poisoned, np.nan, largest + excess))
 
 
 def log_sum_exp(a: Any, axis: int = -1, arithmetic: Arithmetic = FLOAT64) -> Array:
@@ -61,7 +54,7 @@ def log_sum_exp(a: Any, axis: int = -1, arithmetic: Arithmetic = FLOAT64) -> Arr
     if z.shape[-1] == 0:
         return np.full(z.shape[:-1], -np.inf)
     with np.errstate(all="ignore"):
-        return log_sum_exp_of_rows(z, arithmetic)[..., 0]
+        return rows(z, arithmetic).log_sum_exp[..., 0]
 
 
 def weighted_log_sum_exp(a: Any, b: Any, arithmetic: Arithmetic = FLOAT64) -> tuple[Array, Array]:
@@ -80,13 +73,13 @@ def weighted_log_sum_exp(a: Any, b: Any, arithmetic: Arithmetic = FLOAT64) -> tu
 def softmax(x: Any, axis: int = -1, arithmetic: Arithmetic = FLOAT64) -> Array:
     """exp(x_j) / sum_k exp(x_k)."""
     with np.errstate(all="ignore"):
-        return np.moveaxis(probabilities(rows_of(arithmetic.array(x), axis), arithmetic), -1, axis)
+        return np.moveaxis(rows(rows_of(arithmetic.array(x), axis), arithmetic).probabilities, -1, axis)
 
 
 def log_softmax(x: Any, axis: int = -1, arithmetic: Arithmetic = FLOAT64) -> Array:
     """x_j - log sum_k exp(x_k)."""
     with np.errstate(all="ignore"):
-        return np.moveaxis(-gaps(rows_of(arithmetic.array(x), axis), arithmetic), -1, axis)
+        return np.moveaxis(-rows(rows_of(arithmetic.array(x), axis), arithmetic).gaps, -1, axis)
 
 
 def logsumexp_value_and_grad(a: Any, upstream: Any = 1.0, axis: int = -1, arithmetic: Arithmetic = FLOAT64) -> Result:

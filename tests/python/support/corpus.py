@@ -13,7 +13,7 @@ the same inputs:
 A case is <function>/<dtype>/<values>/<layout>. The stream of an array is called <case>/<rows>x<classes>/<array>.
 After a deliberate change of the arithmetic:
 
-  python tests/python/corpus.py --update
+  python tests/python/support/corpus.py --update
 
 and say in the commit why the bits had to change.
 """
@@ -31,7 +31,7 @@ import numpy as np
 
 import logitloss as ll
 
-GOLDEN_FILE = Path(__file__).parents[1] / "golden" / "hashes.json"
+GOLDEN_FILE = Path(__file__).parents[2] / "golden" / "hashes.json"
 GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
 THREADS = (1, 2, 5)
 
@@ -220,6 +220,10 @@ FUNCTIONS: dict[str, Callable[[Case, int], Any]] = {
     ),
     "mean_absolute_error": lambda c, n: ll.mean_absolute_error_value_and_grad(c.x, c.unit(), num_threads=n),
     "root_mean_squared_error": lambda c, n: ll.root_mean_squared_error_value_and_grad(c.x, c.hard(), num_threads=n),
+    "poisson_nll-none": lambda c, n: ll.poisson_nll_value_and_grad(c.x, c.hard(), reduction="none", num_threads=n),
+    "poisson_nll-full": lambda c, n: ll.poisson_nll_value_and_grad(
+        c.x, c.unit() * np.float32(8), full=True, weight=c.halves("weight", c.shape[1], 1), num_threads=n
+    ),
     "self_information": lambda c, n: ll.self_information(c.probabilities(), base=2, num_threads=n),
     "entropy": lambda c, n: ll.entropy(c.probabilities(), axis=c.axis, num_threads=n),
     "entropy_from_logits": lambda c, n: ll.entropy_from_logits(c.x, axis=c.axis, num_threads=n),
@@ -255,6 +259,7 @@ ELEMENTWISE = (
     "mean_squared_error",
     "mean_absolute_error",
     "root_mean_squared_error",
+    "poisson_nll",
     "self_information",
     "perplexity",
 )

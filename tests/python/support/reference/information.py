@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .arithmetic import FLOAT64, Arithmetic, Array, times
-from .softmax import gaps, probabilities, row_is_nan, rows_of
+from .softmax import row_is_nan, rows, rows_of
 
 
 def entropy(p: Any, axis: int = -1, arithmetic: Arithmetic = FLOAT64) -> tuple[Array, Array]:
@@ -31,5 +31,6 @@ def entropy_from_logits(logits: Any, axis: int = -1, arithmetic: Arithmetic = FL
     """sum_j p_j (L - z_j)."""
     with np.errstate(all="ignore"):
         z = rows_of(arithmetic.array(logits), axis)
-        p = probabilities(z, arithmetic)
-        return np.where(row_is_nan(z)[..., 0], np.nan, times(p, gaps(z, arithmetic)).sum(axis=-1))
+        of_rows = rows(z, arithmetic)
+        terms = times(of_rows.probabilities, of_rows.gaps)
+        return np.where(row_is_nan(z)[..., 0], np.nan, terms.sum(axis=-1))

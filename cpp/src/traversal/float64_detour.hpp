@@ -34,20 +34,20 @@ struct ExactArguments {
 /// that float32 holds costs a look at each. A factor of the gradient alone takes only the gradient from here: the loss
 /// must be the one of a call without gradient.
 template <class T>
-class WideElements {
+class Float64Detour {
 public:
-    WideElements() = default;
-    explicit WideElements(std::size_t n)
+    Float64Detour() = default;
+    explicit Float64Detour(std::size_t n)
         : space_(7 * BufferSpace::bytes<double>(n) + BufferSpace::bytes<std::uint32_t>(n + 1)),
           index_(space_.take<std::uint32_t>(n + 1)) {
-        for (Buffer<double>* buffer : {&logits_, &target_, &weight_, &pos_weight_, &upstream_, &loss_, &grad_})
+        for (Buffer<double>* buffer : {&input_, &target_, &weight_, &pos_weight_, &upstream_, &loss_, &grad_})
             *buffer = space_.take<double>(n);
     }
 
     /// Takes them out of `block`, whose weights are then those in `weights`.
     /// `far_factor`: whether a factor of every gradient is far from 1. `counts(i)`: whether element i is not ignored.
     template <class Counts>
-    void take_out(BceBlock<T>& block, std::size_t n, const ExactArguments& exact, bool far_factor, T* weights,
+    void take_out(ElementBlock<T>& block, std::size_t n, const ExactArguments& exact, bool far_factor, T* weights,
                   const Counts& counts) {
         count_ = 0;
         const bool by_loss = any(is_rounded, exact.target, n) || any(is_far_from_1, exact.weight, n) ||
@@ -59,7 +59,7 @@ public:
             list(n, [&](std::size_t i) {
                 return (far_factor || is_far_from_1(exact.upstream[i])) && !moves_loss(exact, i) && counts(i);
             });
-        copy(nullptr, block.logits, logits_);
+        copy(nullptr, block.input, input_);
         copy(exact.target, block.target, target_);
         weighted_ = copy(exact.weight, block.weight, weight_);
         copy(exact.pos_weight, block.pos_weight, pos_weight_);
@@ -75,13 +75,12 @@ public:
     /// Whether nothing is left in a block of n.
     bool took_all(std::size_t n) const { return losses_ == n; }
 
-    /// Computes them, after the kernel has run on the rest, and returns the sum of their losses. `kernel` as in
-    /// BinaryElements.
+    /// Computes them, after kernel(block, n) has run on the rest, and returns the sum of their losses.
     template <class Kernel>
-    double put_back(const Kernel& kernel, const BceBlock<T>& block, double factor) {
-        const double sum = losses_ == 0 ? 0.0 : kernel(part(block, 0, factor), losses_);
+    double put_back(const Kernel& kernel, const ElementBlock<T>& block) {
+        const double sum = losses_ == 0 ? 0.0 : kernel(part(block, 0), losses_);
         if (count_ > losses_) {
-            BceBlock<double> gradients = part(block, losses_, factor);
+            ElementBlock<double> gradients = part(block, losses_);
             double unused = 0.0;
             gradients.large_sum = &unused;
             kernel(gradients, count_ - losses_);
@@ -140,16 +139,16 @@ private:
     }
 
     /// The elements from `first` on as a block with the options of theirs.
-    BceBlock<double> part(const BceBlock<T>& block, std::size_t first, double factor) const {
-        BceBlock<double> wide{};
-        wide.logits = logits_.data() + first;
+    ElementBlock<double> part(const ElementBlock<T>& block, std::size_t first) const {
+        ElementBlock<double> wide{};
+        wide.input = input_.data() + first;
         wide.target = target_.data() + first;
         wide.weight = weighted_ ? weight_.data() + first : nullptr;
         wide.pos_weight = block.pos_weight == nullptr ? nullptr : pos_weight_.data() + first;
         wide.upstream = block.upstream == nullptr ? nullptr : upstream_.data() + first;
         wide.loss = block.loss == nullptr ? nullptr : loss_.data() + first;
         wide.grad = block.grad == nullptr ? nullptr : grad_.data() + first;
-        wide.grad_factor = factor;
+        wide.grad_factor = block.grad_factor;
         wide.grad_exponent = block.grad_exponent;
         wide.large_sum = block.large_sum;
         wide.smoothing = block.smoothing;
@@ -158,7 +157,7 @@ private:
 
     BufferSpace space_;
     Buffer<std::uint32_t> index_;
-    Buffer<double> logits_, target_, weight_, pos_weight_, upstream_, loss_, grad_;
+    Buffer<double> input_, target_, weight_, pos_weight_, upstream_, loss_, grad_;
     std::size_t count_ = 0;   ///< elements taken out: first those whose loss comes from here, then those whose
     std::size_t losses_ = 0;  ///< gradient alone does
     bool weighted_ = false;

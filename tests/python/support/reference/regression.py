@@ -1,4 +1,4 @@
-"""Mean errors and their root."""
+"""Mean errors and their root; the Poisson loss."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ def _error(
     **reduction: Any,
 ) -> Result:
     """w_i loss(pred_i - target_i); the mean divides by the sum of the weights."""
-    difference = arithmetic.array(pred) - arithmetic.array(target)
-    w = np.broadcast_to(arithmetic.array(1.0 if weight is None else weight), difference.shape)
     with np.errstate(all="ignore"):
-        loss, slope = loss_and_slope(difference)
-        elements = Result(times(w, loss), times(w, slope), times(abs(w), abs(loss)), times(abs(w), abs(slope)))
-        return finish(elements, w.sum(), arithmetic, **reduction)
+        loss, slope = loss_and_slope(arithmetic.array(pred) - arithmetic.array(target))
+        return _weighted(Result(loss, slope, abs(loss), abs(slope)), weight, arithmetic, **reduction)
+
+
+def _weighted(elements: Result, weight: Any, arithmetic: Arithmetic, **reduction: Any) -> Result:
+    w = np.broadcast_to(arithmetic.array(1.0 if weight is None else weight), elements.loss.shape)
+    parts = (times(w, elements.loss), times(w, elements.grad))
+    sizes = (times(abs(w), elements.loss_magnitude), times(abs(w), elements.grad_magnitude))
+    return finish(Result(*parts, *sizes), w.sum(), arithmetic, **reduction)
 
 
 def mean_squared_error(pred: Any, target: Any, **options: Any) -> Result:
@@ -54,3 +58,28 @@ def root_mean_squared_error(
         root = np.sqrt(square.loss) if arithmetic is not EXACT else arithmetic.exp(arithmetic.log(square.loss) * half)
         divide = (lambda grad: 0 * grad) if root == 0 or not np.size(square.grad) else lambda grad: grad * half / root
         return Result(root, divide(square.grad), root, divide(square.grad_magnitude))
+
+
+def poisson_nll(
+    log_rate: Any,
+    target: Any,
+    *,
+    full: bool = False,
+    weight: Any = None,
+    arithmetic: Arithmetic = FLOAT64,
+    **reduction: Any,
+) -> Result:
+    """sum w (exp(x) - t x) / sum w, and w (exp(x) - t) / sum w; if full, with Stirling's formula where t > 1."""
+    x, t = arithmetic.array(log_rate), arithmetic.array(target)
+    with np.errstate(all="ignore"):
+        rate, product = arithmetic.exp(x), times(t, x)
+        loss = np.where(x == np.inf, x, rate - product)
+        if full:
+            log_t = arithmetic.log(np.where(t > 1, t, 0 * t + 1))
+            log_2_pi = sum(
+                arithmetic.array(part) for part in (1.8378770664093456, -7.756588316134483e-17, -2.647943193699614e-33)
+            )  # to 45 digits
+            stirling = t * log_t - t + (log_t + log_2_pi) / 2
+            loss = loss + np.where(t > 1, stirling, 0 * t)
+        elements = Result(loss, rate - t, rate + abs(product), rate + t)
+        return _weighted(elements, weight, arithmetic, **reduction)
