@@ -54,6 +54,9 @@ struct ProbabilityColumns {
 /// Rows of at most so many classes of float32 are computed in float32: Note [pairs].
 constexpr std::size_t most_few_classes = 128;
 
+/// Marks a row of few classes whose result holds, while this arithmetic does not do for its gradient.
+constexpr float odd_for_gradient = 0x1p-10f;
+
 enum class FewClassTask : std::int32_t {
     log_sum_exp,
     softmax,      ///< times a factor; with log-sum-exps, if they are wanted
@@ -74,11 +77,11 @@ struct FewClasses {
     const double* factor;  ///< multiplies what is written; null: same_factor
     float same_factor;
     float kept, spread;  ///< of a cross-entropy: 1 - e and e / C of a smoothing e
-    float* lse;      ///< out: log-sum-exps; null if they are not wanted
-    double* loss;    ///< out: 0 of a row that does not count
-    float* out;      ///< may be `x`; an odd row's logits are copied there
+    float* lse;          ///< out: log-sum-exps; null if they are not wanted
+    double* loss;        ///< out: 0 of a row that does not count
+    float* out;          ///< may be `x`; an odd row's logits are copied there
     std::ptrdiff_t out_row_step, out_class_step;
-    float* odd;     ///< out: not 0 where this arithmetic does not do, and results mean nothing
+    float* odd;     ///< out: 0; odd_for_gradient where only what is written means nothing; else 1 or more
     NextTile next;  ///< to fetch, beside a row_step of 1
 };
 

@@ -188,12 +188,13 @@ struct FewClassVectors {
 /// Whether a result holds: a NaN makes it odd.
 LOGITLOSS_INLINE Vec<float> odd_unless(Mask<float> fine) { return select(fine, splat(0.0f), splat(1.0f)); }
 
-/// Not 0 where a factor is neither 0 nor near enough to 1 for single products in float32.
+/// odd_for_gradient where a factor is neither 0 nor near enough to 1 for single products in float32, else 0.
 LOGITLOSS_INLINE Vec<float> odd_factor(Vec<float> factor) {
+    const Vec<float> zero = splat(0.0f);
+    const Vec<float> odd = splat(odd_for_gradient);
     const Vec<float> size = abs(factor);
-    const Vec<float> below = odd_unless(less(size, splat(0x1p20f)));
-    const Vec<float> above = odd_unless(less(splat(0x1p-100f), size));
-    return below + select(equal(size, splat(0.0f)), splat(0.0f), above);
+    const Vec<float> above = select(less(splat(0x1p-100f), size), zero, odd);
+    return select(less(size, splat(0x1p20f)), select(equal(size, zero), zero, above), odd);
 }
 
 /// Numbers of the lanes from `lane` on, rounded.

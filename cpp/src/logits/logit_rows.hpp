@@ -34,7 +34,7 @@ struct LogitTile {
 struct FewClassRows {
     float target[most_rows], read[most_rows], odd[most_rows], lse[most_rows];
     std::int64_t label[most_rows];
-    double weight[most_rows], factor[most_rows];
+    double weight[most_rows], factor[most_rows], loss[most_rows];
 };
 
 /// Memory of one worker: a block of each operand that is not read or written where it lies, and tiles of them.
@@ -155,7 +155,8 @@ struct EndsAlone<Loss, std::void_t<decltype(&Loss::end_alone)>> : std::true_type
 /// and for rows of few float32 classes,
 ///   FewClassPlan few_classes()
 ///   void begin_few(const Tile&, FewClassRows&, FewClasses&, Scratch&)   where they are, and what multiplies them
-///   void end_few(const Tile&, const FewClasses&, FewClassRows&, Scratch&)   results; may mark more rows as odd
+///   bool end_few(const Tile&, const FewClasses&, FewClassRows&, Scratch&)   results; may mark more rows as odd
+///   void keep_few(const RowPlace&, const FewClassRows&, r)   the result of a row that left for its gradient
 template <class T, class Loss>
 class LogitRows : public RowProblem {
 public:
@@ -217,7 +218,7 @@ public:
             if (few_.states)
                 go_on(tile, rows, scratch, rest);
             else if (odd)
-                hand_odd_rows(tile, rows, rest);
+                hand_odd_rows(tile, rows, losses, rest);
             return true;
         }
         return false;
@@ -305,7 +306,8 @@ private:
     // -------------------------------------------------------------------------------------------- rows of few classes
 
     template <class Rest>
-    void hand_odd_rows(const Tile& tile, const FewClassRows& rows, const Rest& rest) const {
+    void hand_odd_rows(const Tile& tile, FewClassRows& rows, double* losses, const Rest& rest) const {
+        std::copy(losses, losses + tile.count, rows.loss);
         const auto end_of_run = [&](std::size_t first) {
             std::size_t end = first;
             while (end < tile.count && end - first < plan_.tile_rows && rows.odd[end] != 0.0f)
@@ -316,6 +318,11 @@ private:
             if (const std::size_t end = end_of_run(r); end > r) {
                 rest(r, end - r);
                 r = end - 1;
+            }
+        for (std::size_t r = 0; r < tile.count; ++r)  // what a call without a gradient gives
+            if (rows.odd[r] != 0.0f && rows.odd[r] < 1.0f) {
+                losses[r] = rows.loss[r];
+                loss_.keep_few(tile.place(r), rows, r);
             }
     }
     /// A state holds the value that the rows have without one.

@@ -110,7 +110,7 @@ public:
     // Of rows of few classes.
     FewClassPlan few_classes() const {
         FewClassPlan plan;
-        plan.takes = call_.indices && !as_distribution_ && terms_.z_loss == 0.0 && !all_exact_ && !zero_gradient_ &&
+        plan.takes = call_.indices && !as_distribution_ && terms_.z_loss == 0.0 && !all_losses_exact_ &&
                      (!linear_ || is_near_one(spread()));
         plan.task = writes() ? FewClassTask::cross_entropy_gradient : FewClassTask::cross_entropy;
         plan.long_tiles = arrays_.input.direct() && (!writes() || arrays_.grad.direct()) && transform_.identity();
@@ -139,21 +139,26 @@ public:
             few.out_row_step = 1;
             few.out_class_step = few.class_step;
         }
-        few.same_factor = static_cast<float>(terms_.grad_factor);
+        const double nan = std::numeric_limits<double>::quiet_NaN();  // leaves the gradient to others
+        const double factor = zero_gradient_ ? 0.0 : all_exact_ ? nan : terms_.grad_factor;
+        few.same_factor = static_cast<float>(factor);
         few.factor = arrays_.upstream.read_if_given(tile, rows.factor);
         if (few.factor == nullptr && few.weight == nullptr)
             return;
         for (std::size_t r = 0; r < tile.lanes; ++r) {
             const double weight = few.weight == nullptr ? 1.0 : rows.weight[r];
             const double upstream = few.factor == nullptr ? 1.0 : rows.factor[r];
-            const bool odd = !is_moderate(weight);  // for its loss
-            rows.factor[r] = odd ? std::numeric_limits<double>::quiet_NaN() : terms_.grad_factor * weight * upstream;
+            rows.factor[r] = is_moderate(weight) ? factor * weight * upstream : nan;
         }
         few.factor = rows.factor;
     }
+    void keep_few(const RowPlace& place, const FewClassRows& rows, std::size_t r) const {
+        if (arrays_.loss.given())
+            arrays_.loss.set(place, rows.loss[r]);
+    }
     bool end_few(const Tile& tile, const FewClasses& few, FewClassRows& rows, Scratch<T>& scratch) const {
         bool odd = false;
-        if (few.weight != nullptr && !writes())
+        if (few.weight != nullptr)
             for (std::size_t r = 0; r < tile.count; ++r)
                 if (!is_moderate(rows.weight[r]) && rows.read[r] != 0.0f) {
                     rows.odd[r] = 1.0f;

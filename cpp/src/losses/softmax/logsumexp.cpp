@@ -144,6 +144,10 @@ public:
         few.factor = upstream_.read_if_given(tile, rows.factor);
         few.same_factor = 1.0f;
     }
+    void keep_few(const RowPlace& place, const FewClassRows& rows, std::size_t r) const {
+        if (lse_.given())
+            lse_.set(place, static_cast<double>(rows.lse[r]));
+    }
     bool end_few(const Tile& tile, const FewClasses& few, FewClassRows&, Scratch<T>& scratch) const {
         if (lse_.given())
             lse_.set(tile, few.lse);
