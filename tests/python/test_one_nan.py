@@ -60,7 +60,8 @@ def results_of_loss(loss: Loss, rng: np.random.Generator, shape: tuple[int, ...]
         upstreams.append(spoiled(rng, np.ones(loss.loss_shape(shape), dtype), 0.3))
     for share in (0.0, 1 / shape[1], 0.5):
         logits = spoiled(rng, given.logits, 0.0 if loss.refuses_others else share)
-        targets = [spoiled(rng, t, 0.1) if share and is_floating(t) else t for t in given.targets]
+        spoils = share and not loss.name.startswith("poisson")  # which refuses what is no count
+        targets = [spoiled(rng, t, 0.1) if spoils and is_floating(t) else t for t in given.targets]
         options = {k: spoiled(rng, v, 0.2) if share and is_floating(v) else v for k, v in given.options.items()}
         for upstream in upstreams:
             yield from loss.value_and_grad(logits, *targets, **options, upstream=upstream)

@@ -81,5 +81,5 @@ def poisson_nll(
             )  # to 45 digits
             stirling = t * log_t - t + (log_t + log_2_pi) / 2
             loss = loss + np.where(t > 1, stirling, 0 * t)
-        elements = Result(loss, rate - t, rate + abs(product), rate + t)
+        elements = Result(loss, rate - t, np.maximum(rate + abs(product), abs(loss)), rate + t)
         return _weighted(elements, weight, arithmetic, **reduction)
