@@ -59,8 +59,9 @@ constexpr float odd_for_gradient = 0x1p-10f;
 
 enum class FewClassTask : std::int32_t {
     log_sum_exp,
-    softmax,      ///< times a factor; with log-sum-exps, if they are wanted
-    log_softmax,  ///< without results
+    log_sum_exp_gradient,  ///< both, the softmax times a factor
+    softmax,               ///< times a factor
+    log_softmax,
     cross_entropy,
     cross_entropy_gradient,
 };
@@ -77,7 +78,7 @@ struct FewClasses {
     const double* factor;  ///< multiplies what is written; null: same_factor
     float same_factor;
     float kept, spread;  ///< of a cross-entropy: 1 - e and e / C of a smoothing e
-    float* lse;          ///< out: log-sum-exps; null if they are not wanted
+    float* lse;          ///< out: log-sum-exps
     double* loss;        ///< out: 0 of a row that does not count
     float* out;          ///< may be `x`; an odd row's logits are copied there
     std::ptrdiff_t out_row_step, out_class_step;

@@ -205,37 +205,36 @@ LOGITLOSS_INLINE Vec<float> factor_of(const FewClasses& in, std::size_t lane) {
     return in.factor == nullptr ? splat(in.same_factor) : narrowed(in.factor, lane);
 }
 
-/// Log-sum-exps, and softmax times a factor in place of the logits.
-template <bool writes, class Classes>
+/// Log-sum-exps: Note [log-sum-exp near 0]. Up to four classes they are near 0 as a rule.
+template <class Classes>
 LOGITLOSS_INLINE Vec<float> few_log_sum_exps(const FewClasses& in, std::size_t lane,
                                              const FewClassVectors<Classes>& rows) {
-    constexpr std::size_t always_exact = 4;  // up to here values below 1 are the rule
-    Vec<float> odd = odd_unless(within_limit(rows.top));
-    if (in.lse != nullptr) {
-        FewLogSumExp end = rows.log_sum_exp(
-            rows.classes <= always_exact ? rows.exact_sum() : rows.template sum<false>(), rows.classes <= always_exact);
-        const Vec<float> one = splat(1.0f);
-        const Mask<float> near = less(max(abs(end.value), end.above_max), one);
-        if (any(near)) {
-            if (rows.classes > always_exact) {
-                const FewLogSumExp again = rows.log_sum_exp(rows.exact_sum(), true);
-                end.above_max = select(near, again.above_max, end.above_max);
-                end.value = select(near, again.value, end.value);
-            }
-            odd = odd + select(near, odd_unless(less(splat(0x1p-18f), end.above_max)), splat(0.0f));
+    const bool exact = rows.classes <= 4;
+    FewLogSumExp end = rows.log_sum_exp(exact ? rows.exact_sum() : rows.template sum<false>(), exact);
+    const Mask<float> near = less(max(abs(end.value), end.above_max), splat(1.0f));
+    Vec<float> odd = odd_unless(within_limit(rows.top)) + odd_unless(equal(end.value, end.value));
+    if (any(near)) {
+        if (!exact) {
+            const FewLogSumExp again = rows.log_sum_exp(rows.exact_sum(), true);
+            end.above_max = select(near, again.above_max, end.above_max);
+            end.value = select(near, again.value, end.value);
         }
-        odd = odd + odd_unless(equal(end.value, end.value));
-        store(in.lse + lane, end.value);
+        odd = odd + select(near, odd_unless(less(splat(0x1p-18f), end.above_max)), splat(0.0f));
     }
-    if constexpr (writes) {
-        const FloatPair sum = rows.template sum<true>();
-        const Vec<float> total = sum.high + sum.low;
-        const Vec<float> factor = factor_of(in, lane);
-        const Vec<float> scale = factor / total;
-        odd = odd + odd_factor(factor) + odd_unless(equal(total, total));
-        each_class(0, rows.classes, [&](std::size_t j) { rows.v[j] = rows.v[j] * scale; });
-    }
+    store(in.lse + lane, end.value);
     return odd;
+}
+
+/// Softmax times a factor, in place of the logits.
+template <class Classes>
+LOGITLOSS_INLINE Vec<float> few_softmaxes(const FewClasses& in, std::size_t lane,
+                                          const FewClassVectors<Classes>& rows) {
+    const FloatPair sum = rows.template sum<true>();
+    const Vec<float> total = sum.high + sum.low;
+    const Vec<float> factor = factor_of(in, lane);
+    const Vec<float> scale = factor / total;
+    each_class(0, rows.classes, [&](std::size_t j) { rows.v[j] = rows.v[j] * scale; });
+    return odd_unless(within_limit(rows.top)) + odd_factor(factor) + odd_unless(equal(total, total));
 }
 
 /// What smoothing adds to rows' losses, and their gradient at the target: Note [smoothing without cancellation].
@@ -324,10 +323,13 @@ template <FewClassTask task, class Classes>
 LOGITLOSS_INLINE Vec<float> few_classes_step(const FewClasses& in, std::size_t lane, Vec<float>* v, Classes classes) {
     const FewClassVectors<Classes> rows(v, classes);
     if constexpr (task == FewClassTask::log_sum_exp)
-        return few_log_sum_exps<false>(in, lane, rows);
+        return few_log_sum_exps(in, lane, rows);
     else if constexpr (task == FewClassTask::softmax)
-        return few_log_sum_exps<true>(in, lane, rows);
-    else if constexpr (task == FewClassTask::log_softmax)
+        return few_softmaxes(in, lane, rows);
+    else if constexpr (task == FewClassTask::log_sum_exp_gradient) {
+        const Vec<float> odd = few_log_sum_exps(in, lane, rows);
+        return odd + few_softmaxes(in, lane, rows);
+    } else if constexpr (task == FewClassTask::log_softmax)
         return few_log_softmaxes(rows);
     else if constexpr (task == FewClassTask::cross_entropy)
         return few_cross_entropies<false>(in, lane, rows);
@@ -543,8 +545,10 @@ bool few_classes_of(const FewClasses& in) {
     const auto step = static_cast<std::ptrdiff_t>(in.classes);
     const bool no_gaps = in.class_step == 1 && in.row_step == step;
     const bool out_alike = !few_writes(task) || (in.out_class_step == 1 && in.out_row_step == step);
-    if (in.classes <= 16 && no_gaps && out_alike)
-        return few_classes_by_number<task>[in.classes - 2](in, 0);
+    constexpr bool is_frequent = task != FewClassTask::log_sum_exp_gradient;
+    if constexpr (is_frequent)
+        if (in.classes <= 16 && no_gaps && out_alike)
+            return few_classes_by_number<task>[in.classes - 2](in, 0);
 #endif
     return few_classes_anywhere<task>(in, 0);
 }

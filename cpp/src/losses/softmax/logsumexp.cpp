@@ -129,15 +129,19 @@ public:
     FewClassPlan few_classes() const {
         FewClassPlan plan;
         plan.takes = true;
-        plan.task = !writes() ? FewClassTask::log_sum_exp
-                              : (writes_exponentials() ? FewClassTask::softmax : FewClassTask::log_softmax);
+        if (!writes())
+            plan.task = FewClassTask::log_sum_exp;
+        else if (!writes_exponentials())
+            plan.task = FewClassTask::log_softmax;
+        else
+            plan.task = has_values() ? FewClassTask::log_sum_exp_gradient : FewClassTask::softmax;
         plan.long_tiles = logits_.direct() && (!writes() || out_.direct());
         plan.states = states_.given();
         return plan;
     }
     void begin_few(const Tile& tile, FewClassRows& rows, FewClasses& few, Scratch<T>& scratch) const {
         set_input(logits_, kernels(), tile, scratch, few);
-        few.lse = has_values() ? rows.lse : nullptr;
+        few.lse = rows.lse;
         if (!writes())
             return;
         set_output(out_, tile, scratch, few);
