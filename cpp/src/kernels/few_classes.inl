@@ -555,16 +555,19 @@ bool few_classes_of(const FewClasses& in) {
 
 /// KernelTable::few_classes.
 bool few_classes(const FewClasses& in, FewClassTask task) {
+    using Task = FewClassTask;
     switch (task) {
-    case FewClassTask::log_sum_exp:
-        return few_classes_of<FewClassTask::log_sum_exp>(in);
-    case FewClassTask::softmax:
-        return few_classes_of<FewClassTask::softmax>(in);
-    case FewClassTask::log_softmax:
-        return few_classes_of<FewClassTask::log_softmax>(in);
-    case FewClassTask::cross_entropy:
-        return few_classes_of<FewClassTask::cross_entropy>(in);
+    case Task::log_sum_exp:
+        return few_classes_of<Task::log_sum_exp>(in);
+    case Task::log_sum_exp_gradient:
+        return few_classes_of<Task::log_sum_exp_gradient>(in);
+    case Task::softmax:
+        return few_classes_of<Task::softmax>(in);
+    case Task::log_softmax:
+        return few_classes_of<Task::log_softmax>(in);
+    case Task::cross_entropy:
+        return few_classes_of<Task::cross_entropy>(in);
     default:
-        return few_classes_of<FewClassTask::cross_entropy_gradient>(in);
+        return few_classes_of<Task::cross_entropy_gradient>(in);
     }
 }
