@@ -5,7 +5,7 @@
 >>> logits = np.array([[2.0, 1.0, 0.1], [20.0, 0.0, 0.0]], dtype=np.float32)
 >>> loss, grad = ll.cross_entropy_value_and_grad(logits, np.array([0, 0]))
 >>> print(loss)
-0.208515
+0.20851502
 """
 
 from ._binary_cross_entropy import bce_with_logits, bce_with_logits_value_and_grad

@@ -50,13 +50,12 @@ std::vector<T> some_classes(Random& random, const TileShape& shape) {
 }
 
 template <class T>
-Outcome run_states(const Kernels<T>& k, const TileOfRows<T>& tile, const std::vector<T>* excluded,
-                   std::vector<T>* kept) {
+Outcome run_states(const Kernels<T>& k, const TileOfRows<T>& tile, const std::vector<T>* aside, std::vector<T>* kept) {
     std::vector<T> top(tile.shape.lanes), logit(tile.shape.lanes);
     std::vector<double> sum(tile.shape.lanes), exponent(tile.shape.lanes);
     Outcome outcome;
     const ColumnStates<T> states{
-        excluded == nullptr ? nullptr : excluded->data(), logit.data(), top.data(), sum.data(), exponent.data(), {}};
+        aside == nullptr ? nullptr : aside->data(), logit.data(), top.data(), sum.data(), exponent.data(), {}};
     outcome.add(
         static_cast<std::int32_t>(k.column_states(tile.columns.data(), static_cast<std::ptrdiff_t>(tile.shape.lanes),
                                                   tile.shape, states, kept == nullptr ? nullptr : kept->data())));
@@ -135,7 +134,7 @@ TEST_P(ColumnKernels, TransposeRowsOfOneArray) {
 
 template <class T>
 Outcome run_all(const Kernels<T>& k, const TileOfRows<T>& tile, const TileOfRows<T>& weights,
-                const std::vector<T>& excluded) {
+                const std::vector<T>& aside) {
     const TileShape shape = tile.shape;
     const auto stride = static_cast<std::ptrdiff_t>(shape.lanes);
     const std::size_t size = shape.lanes * shape.classes;
@@ -149,7 +148,7 @@ Outcome run_all(const Kernels<T>& k, const TileOfRows<T>& tile, const TileOfRows
     outcome.add(sums);
     k.column_gaps(tile.columns.data(), stride, nullptr, shape, reference.data(), sums.data());
     outcome.add(sums);
-    k.column_sum(weights.columns.data(), stride, shape, excluded.data(), sums.data());
+    k.column_sum(weights.columns.data(), stride, shape, aside.data(), sums.data());
     outcome.add(sums);
     k.column_sum(weights.columns.data(), stride, shape, nullptr, sums.data());
     outcome.add(sums);
@@ -183,12 +182,12 @@ TEST_P(ColumnKernels, EqualScalar) {
         for (std::size_t classes : class_counts) {
             const TileOfRows<T> tile(all_rows<T>(), random, 64, classes);
             const TileOfRows<T> weights(ordinary_rows<T>(), random, 64, classes);
-            const std::vector<T> excluded = some_classes<T>(random, tile.shape);
+            const std::vector<T> aside = some_classes<T>(random, tile.shape);
             const TileOfRows<T> plain(ordinary_rows<T>(), random, 64, classes);
             this->expect_scalar_bits<T>(std::to_string(classes) + " classes", [&](const Kernels<T>& k) {
-                Outcome outcome = run_all<T>(k, tile, weights, excluded);
+                Outcome outcome = run_all<T>(k, tile, weights, aside);
                 std::vector<T> kept(plain.columns.size());
-                outcome.add(run_states<T>(k, plain, &excluded, &kept));
+                outcome.add(run_states<T>(k, plain, &aside, &kept));
                 outcome.add(kept);
                 return outcome;
             });
@@ -240,22 +239,22 @@ TEST_P(ColumnKernels, AgreeWithTheRowKernels) {
         for (std::size_t classes : class_counts) {
             const TileOfRows<T> tile(ordinary_rows<T>(), random, 16, classes);
             const TileOfRows<T> weights(ordinary_rows<T>(), random, 16, classes);
-            std::vector<T> excluded = some_classes<T>(random, tile.shape);
+            std::vector<T> aside = some_classes<T>(random, tile.shape);
             std::vector<T> top(16), kept(16 * classes), row_kept(padded_length<T>(classes)), out(16 * classes),
                 row_out(classes);
             std::vector<double> sum(16), exponent(16);
             std::vector<T> logit(16);
             ASSERT_TRUE(kernels<T>().column_states(
                 tile.columns.data(), 16, tile.shape,
-                {excluded.data(), logit.data(), top.data(), sum.data(), exponent.data(), {}}, kept.data()));
+                {aside.data(), logit.data(), top.data(), sum.data(), exponent.data(), {}}, kept.data()));
             for (std::size_t r = 0; r < 16; ++r)
-                ASSERT_EQ(logit[r], excluded[r] < T(0) ? T(0) : tile.rows[r][static_cast<std::size_t>(excluded[r])]);
+                ASSERT_EQ(logit[r], aside[r] < T(0) ? T(0) : tile.rows[r][static_cast<std::size_t>(aside[r])]);
             ColumnScales<T> rows{};
             for (std::size_t r = 0; r < 16; ++r) {
                 rows.exponent[r] = static_cast<T>(exponent[r]);
                 rows.scale[r] = T(0.5);
                 rows.linear[r] = T(0.25);
-                rows.patched[r] = excluded[r];
+                rows.patched[r] = aside[r];
                 rows.value[r] = T(7);
             }
             kernels<T>().write_columns({tile.columns.data(), 16, kept.data(), nullptr}, tile.shape, true, rows, 16,
@@ -267,7 +266,7 @@ TEST_P(ColumnKernels, AgreeWithTheRowKernels) {
             kernels<T>().write_columns({tile.columns.data(), 16, kept.data(), weights.columns.data()}, tile.shape, true,
                                        rows, 16, weighted.data());
             for (std::size_t r = 0; r < 16; ++r) {
-                const std::size_t index = excluded[r] < T(0) ? no_index : static_cast<std::size_t>(excluded[r]);
+                const std::size_t index = aside[r] < T(0) ? no_index : static_cast<std::size_t>(aside[r]);
                 BlockState state;
                 kernels<T>().block_state(tile.rows[r].data(), classes, index, &state, row_kept.data(), nullptr);
                 EXPECT_EQ(static_cast<double>(top[r]), state.max);
@@ -293,7 +292,7 @@ TEST_P(ColumnKernels, AgreeWithTheRowKernels) {
 /// Entropies, losses of probabilities and counts.
 template <class T>
 Outcome run_wide(const Kernels<T>& k, const TileOfRows<T>& tile, const TileOfRows<T>& weights,
-                 const std::vector<T>& excluded) {
+                 const std::vector<T>& aside) {
     const TileShape shape = tile.shape;
     const auto stride = static_cast<std::ptrdiff_t>(shape.lanes);
     const T* x = tile.columns.data();
@@ -315,12 +314,12 @@ Outcome run_wide(const Kernels<T>& k, const TileOfRows<T>& tile, const TileOfRow
         add();
         k.column_outside_unit(p, stride, shape, counts.data());
         outcome.add(counts);
-        k.column_beating(p, stride, shape, p, excluded.data(), counts.data());
+        k.column_beating(p, stride, shape, p, aside.data(), counts.data());
         outcome.add(counts);
     }
-    k.column_exponential_gaps(x, stride, shape, excluded.data(), numbers.data(), first.data(), second.data());
+    k.column_exponential_gaps(x, stride, shape, aside.data(), numbers.data(), first.data(), second.data());
     add();
-    k.column_wide_sum(x, stride, shape, excluded.data(), first.data());
+    k.column_wide_sum(x, stride, shape, aside.data(), first.data());
     for (const Clipping& clipping : {Clipping{}, Clipping{true, 0.0625, 0.9375, 1.0}}) {
         const ProbabilityColumns<T> in{x, stride, q, stride, totals.data()};
         k.column_probability_terms(in, shape, clipping, first.data(), second.data());
@@ -343,9 +342,9 @@ TEST_P(ColumnKernels, ThoseOfProbabilitiesEqualScalar) {
                 TileOfRows<T> weights(ordinary_rows<T>(), random, lanes, classes);
                 for (T& weight : weights.columns)
                     weight = random.below(7) == 0 ? T(0) : T(random.below(1000)) / T(997);
-                const std::vector<T> excluded = some_classes<T>(random, tile.shape);
+                const std::vector<T> aside = some_classes<T>(random, tile.shape);
                 expect_scalar_bits<T>(std::to_string(classes),
-                                      [&](const Kernels<T>& k) { return run_wide<T>(k, tile, weights, excluded); });
+                                      [&](const Kernels<T>& k) { return run_wide<T>(k, tile, weights, aside); });
             }
     };
     check(float{});

@@ -33,20 +33,20 @@ void over_ordinary_rows(Check check) {
 }
 
 template <class T>
-Exact top_of(const std::vector<T>& row, std::size_t excluded = no_index) {
+Exact top_of(const std::vector<T>& row, std::size_t aside = no_index) {
     Exact top = -infinity<Exact>;
     for (std::size_t i = 0; i < row.size(); ++i)
-        if (i != excluded)
+        if (i != aside)
             top = std::max(top, static_cast<Exact>(row[i]));
     return top;
 }
 
-/// sum_j exp(x_j - reference) but `excluded`.
+/// sum_j exp(x_j - reference) but `aside`.
 template <class T>
-Exact exact_sum(const std::vector<T>& row, Exact reference, std::size_t excluded = no_index) {
+Exact exact_sum(const std::vector<T>& row, Exact reference, std::size_t aside = no_index) {
     Exact sum = 0;
     for (std::size_t i = 0; i < row.size(); ++i)
-        if (i != excluded)
+        if (i != aside)
             sum += std::exp(static_cast<Exact>(row[i]) - reference);
     return sum;
 }
@@ -64,12 +64,12 @@ TEST_P(RowKernelValues, BlockState) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         over_ordinary_rows<T>([&](const std::vector<T>& row, Random& random) {
-            for (std::size_t excluded : {no_index, random.below(row.size())}) {
+            for (std::size_t aside : {no_index, random.below(row.size())}) {
                 BlockState state;
-                kernels<T>().block_state(row.data(), row.size(), excluded, &state, nullptr, nullptr);
-                const Exact top = top_of(row, excluded);
+                kernels<T>().block_state(row.data(), row.size(), aside, &state, nullptr, nullptr);
+                const Exact top = top_of(row, aside);
                 ASSERT_EQ(static_cast<Exact>(state.max), top);
-                if (row.size() == 1 && excluded == 0) {
+                if (row.size() == 1 && aside == 0) {
                     ASSERT_EQ(state.kind, BlockKind::deep);
                     ASSERT_EQ(state.sum, 0.0);
                     ASSERT_EQ(state.exponent, no_exponent);
@@ -78,7 +78,7 @@ TEST_P(RowKernelValues, BlockState) {
                 ASSERT_EQ(state.kind, BlockKind::normal);
                 ASSERT_EQ(state.exponent, std::rint(state.exponent));
                 // In units of exp(top), to stay inside long double's range.
-                const Exact expected = exact_sum(row, top, excluded);
+                const Exact expected = exact_sum(row, top, aside);
                 const Exact unit = std::exp(exponent_gap(state.exponent, top));
                 expect_within(state.sum * unit, expected, 3 * eps<T> * expected);
             }
@@ -100,12 +100,12 @@ TEST_P(RowKernelValues, KindsOfBlocks) {
         EXPECT_EQ(kind_of({T(0)}), BlockKind::normal);
         EXPECT_EQ(kind_of({T(131072)}), BlockKind::normal);
         EXPECT_EQ(kind_of({T(-131072)}), BlockKind::normal);
-        EXPECT_EQ(kind_of({T(131073)}), BlockKind::slow);
+        EXPECT_EQ(kind_of({T(131073)}), BlockKind::needs_float64);
         EXPECT_EQ(kind_of({T(-131073)}), BlockKind::deep);
         EXPECT_EQ(kind_of({-infinity<T>, -infinity<T>}), BlockKind::deep);
-        EXPECT_EQ(kind_of({T(1), infinity<T>}), BlockKind::slow);
-        EXPECT_EQ(kind_of({quiet_nan<T>}), BlockKind::slow);
-        EXPECT_EQ(kind_of({-infinity<T>, quiet_nan<T>}), BlockKind::slow);
+        EXPECT_EQ(kind_of({T(1), infinity<T>}), BlockKind::needs_float64);
+        EXPECT_EQ(kind_of({quiet_nan<T>}), BlockKind::needs_float64);
+        EXPECT_EQ(kind_of({-infinity<T>, quiet_nan<T>}), BlockKind::needs_float64);
         for (std::size_t position : {0u, 1u, 63u, 64u, 199u}) {
             std::vector<T> row(200, T(1));
             row[position] = quiet_nan<T>;
@@ -114,7 +114,7 @@ TEST_P(RowKernelValues, KindsOfBlocks) {
             EXPECT_TRUE(std::isnan(state.sum)) << position;
             std::fill(row.begin(), row.end(), T(-1e9));
             row[position] = quiet_nan<T>;
-            EXPECT_EQ(kind_of(row), BlockKind::slow) << position;
+            EXPECT_EQ(kind_of(row), BlockKind::needs_float64) << position;
         }
     };
     check(float{});
@@ -150,7 +150,7 @@ TEST_P(RowKernelValues, Sums) {
             expect_within(k.sum_gaps(row.data(), q.data(), n, static_cast<T>(reference)), weighted,
                           tolerance * all_weighted + least);
             expect_within(k.dot(q.data(), row.data(), n), products, tolerance * all_products + least);
-            expect_within(k.careful_sum(row.data(), n, no_index, static_cast<double>(reference)),
+            expect_within(k.float64_sum(row.data(), n, no_index, static_cast<double>(reference)),
                           exact_sum(row, reference), 1e-12L * exact_sum(row, reference));
         });
     };
@@ -262,16 +262,16 @@ TEST_P(RowKernelValues, MaskedClassesGetExactlyZero) {
 }
 
 template <class T>
-ExcludedEnds<T> ends_without(const Kernels<T>& k, const std::vector<T>& row, std::size_t target) {
+AsideEnds<T> ends_without(const Kernels<T>& k, const std::vector<T>& row, std::size_t target) {
     BlockState state;
     k.block_state(row.data(), row.size(), target, &state, nullptr, nullptr);
-    ExcludedEnds<T> ends{};
+    AsideEnds<T> ends{};
     for (std::size_t i = 0; i < row_batch; ++i) {
         ends.sum[i] = state.sum;
         ends.exponent[i] = state.exponent;
         ends.logit[i] = row[target];
     }
-    k.excluded_ends(&ends, row_batch, EndParts::all);
+    k.aside_ends(&ends, row_batch, EndParts::all);
     return ends;
 }
 
@@ -287,7 +287,7 @@ TEST_P(RowKernelValues, ConfidentRowsKeepRelativeAccuracy) {
                 const std::size_t target = random.below(n);
                 row[target] = static_cast<T>(top_of(row, target) + lead + random.uniform(0, 1));
                 const Exact ratio = exact_sum(row, static_cast<Exact>(row[target]), target);
-                const ExcludedEnds<T> ends = ends_without<T>(kernels<T>(), row, target);
+                const AsideEnds<T> ends = ends_without<T>(kernels<T>(), row, target);
                 const Exact tolerance = 3 * eps<T>;
                 for (std::size_t lane : {std::size_t(0), row_batch - 1}) {
                     SCOPED_TRACE(std::to_string(lead) + ", " + std::to_string(n));
@@ -307,7 +307,7 @@ TEST_P(RowKernelValues, RowsOfOneClassHaveNoGap) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         for (T logit : {T(-1e5), T(0), T(3.25), T(1e5)}) {
-            const ExcludedEnds<T> ends = ends_without<T>(kernels<T>(), {logit}, 0);
+            const AsideEnds<T> ends = ends_without<T>(kernels<T>(), {logit}, 0);
             EXPECT_EQ(ends.gap[5], 0.0);
             EXPECT_EQ(ends.complement[5], 0.0);
             EXPECT_NEAR(ends.probability[5], 1.0, 4e-16);
@@ -474,22 +474,22 @@ TEST_P(RowKernelValues, Softcap) {
     check(double{});
 }
 
-TEST_P(RowKernelValues, CarefulKernelsOnInfiniteAndHugeRows) {
+TEST_P(RowKernelValues, Float64KernelsOnInfiniteAndHugeRows) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         const Kernels<T>& k = kernels<T>();
         const std::vector<T> huge = {T(1e30), T(1e30), T(-1e30), -infinity<T>};
-        EXPECT_EQ(k.careful_max(huge.data(), 4, no_index), static_cast<double>(T(1e30)));
-        EXPECT_EQ(k.careful_sum(huge.data(), 4, no_index, static_cast<double>(T(1e30))), 2.0);
+        EXPECT_EQ(k.float64_max(huge.data(), 4, no_index), static_cast<double>(T(1e30)));
+        EXPECT_EQ(k.float64_sum(huge.data(), 4, no_index, static_cast<double>(T(1e30))), 2.0);
         std::vector<T> out(4);
-        k.careful_write(huge.data(), 4, static_cast<double>(T(1e30)), 0.5, 0.0, nullptr, {2, T(8)}, out.data());
+        k.float64_write(huge.data(), 4, static_cast<double>(T(1e30)), 0.5, 0.0, nullptr, {2, T(8)}, out.data());
         EXPECT_EQ(out, (std::vector<T>{T(0.5), T(0.5), T(8), T(0)}));
-        k.careful_write(huge.data(), 4, static_cast<double>(T(1e30)), 0.5, 3.0, nullptr, {}, out.data());
+        k.float64_write(huge.data(), 4, static_cast<double>(T(1e30)), 0.5, 3.0, nullptr, {}, out.data());
         EXPECT_EQ(out, (std::vector<T>{T(3.5), T(3.5), T(3), T(3)}));
         const std::vector<T> with_nan = {T(1), quiet_nan<T>, infinity<T>};
-        EXPECT_TRUE(std::isnan(k.careful_max(with_nan.data(), 3, no_index)));
-        EXPECT_EQ(k.careful_max(with_nan.data(), 3, 1), infinity<double>);
-        EXPECT_EQ(k.careful_max(with_nan.data(), 0, no_index), -infinity<double>);
+        EXPECT_TRUE(std::isnan(k.float64_max(with_nan.data(), 3, no_index)));
+        EXPECT_EQ(k.float64_max(with_nan.data(), 3, 1), infinity<double>);
+        EXPECT_EQ(k.float64_max(with_nan.data(), 0, no_index), -infinity<double>);
     };
     check(float{});
     check(double{});

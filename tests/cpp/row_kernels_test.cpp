@@ -19,7 +19,7 @@ INSTANTIATE_TEST_SUITE_P(Isa, RowKernels, testing::ValuesIn(tables_that_run_here
 // ------------------------------------------------------------------------------------------------ sums over a block
 
 template <class T>
-Outcome reduce(const Kernels<T>& k, const std::vector<T>& row, const std::vector<T>& weights, std::size_t excluded,
+Outcome reduce(const Kernels<T>& k, const std::vector<T>& row, const std::vector<T>& weights, std::size_t aside,
                std::size_t shift) {
     const std::size_t n = row.size();
     const Placed<T> x(row, shift);
@@ -28,22 +28,22 @@ Outcome reduce(const Kernels<T>& k, const std::vector<T>& row, const std::vector
     BlockState state;
     k.block_state(x.data(), n, no_index, &state, nullptr, nullptr);
     outcome.add(state);
-    k.block_state(x.data(), n, excluded, &state, nullptr, nullptr);
+    k.block_state(x.data(), n, aside, &state, nullptr, nullptr);
     outcome.add(state);
     outcome.add(k.largest(x.data(), n));
     outcome.add(k.sum(x.data(), n, no_index));
-    outcome.add(k.sum(x.data(), n, excluded));
+    outcome.add(k.sum(x.data(), n, aside));
     outcome.add(k.sum_gaps(x.data(), q.data(), n, T(1.25)));
     outcome.add(k.sum_gaps(x.data(), nullptr, n, T(1.25)));
     outcome.add(k.dot(q.data(), x.data(), n));
     outcome.add(k.weighted_exponentials(x.data(), q.data(), n, T(3)));
-    const double top = k.careful_max(x.data(), n, no_index);
+    const double top = k.float64_max(x.data(), n, no_index);
     outcome.add(top);
     const SumBelow below = k.paired_exponentials(x.data(), n, top - top == 0.0 ? top : 1e30);
     outcome.add(below.met);
     outcome.add(below.below.first);
     outcome.add(below.below.second);
-    outcome.add(k.careful_max(x.data(), n, excluded));
+    outcome.add(k.float64_max(x.data(), n, aside));
     return outcome;
 }
 
@@ -52,17 +52,17 @@ TEST_P(RowKernels, Reductions) {
         using T = decltype(zero);
         over_rows<T>(all_rows<T>(), [&](const std::string& what, const std::vector<T>& row, Random& random) {
             const std::vector<T> weights = mixed_weights<T>(random, row.size());
-            const std::size_t excluded = row.empty() ? no_index : random.below(row.size());
+            const std::size_t aside = row.empty() ? no_index : random.below(row.size());
             const std::size_t shift = random.below(16);
-            this->expect_scalar_bits<T>(
-                what, [&](const Kernels<T>& k) { return reduce<T>(k, row, weights, excluded, shift); });
+            this->expect_scalar_bits<T>(what,
+                                        [&](const Kernels<T>& k) { return reduce<T>(k, row, weights, aside, shift); });
         });
     };
     check(float{});
     check(double{});
 }
 
-TEST_P(RowKernels, CarefulSums) {
+TEST_P(RowKernels, Float64Sums) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         Random random(3);
@@ -70,12 +70,12 @@ TEST_P(RowKernels, CarefulSums) {
             for (std::size_t n : {0u, 1u, 7u, 8u, 9u, 31u, 100u}) {
                 std::vector<T> row(n);
                 kind.fill(random, row);
-                const std::size_t excluded = n == 0 ? no_index : random.below(n);
-                const double reference = kernels<T>().careful_max(row.data(), n, no_index);
+                const std::size_t aside = n == 0 ? no_index : random.below(n);
+                const double reference = kernels<T>().float64_max(row.data(), n, no_index);
                 this->expect_scalar_bits<T>(kind.name, [&](const Kernels<T>& k) {
                     Outcome outcome;
-                    outcome.add(k.careful_sum(row.data(), n, no_index, reference));
-                    outcome.add(k.careful_sum(row.data(), n, excluded, reference));
+                    outcome.add(k.float64_sum(row.data(), n, no_index, reference));
+                    outcome.add(k.float64_sum(row.data(), n, aside, reference));
                     return outcome;
                 });
                 if (HasFatalFailure())
@@ -109,14 +109,14 @@ TEST_P(RowKernels, ExclusionIsAMaskedClass) {
         using T = decltype(zero);
         Random random(5);
         for (std::size_t n = 1; n <= 200; n += n < 70 ? 1 : 13)
-            for (std::size_t excluded = 0; excluded < n; ++excluded) {
+            for (std::size_t aside = 0; aside < n; ++aside) {
                 std::vector<T> row(n);
                 ordinary_rows<T>()[0].fill(random, row);
-                row[excluded] = excluded % 3 == 0 ? T(100) : excluded % 3 == 1 ? quiet_nan<T> : infinity<T>;
+                row[aside] = aside % 3 == 0 ? T(100) : aside % 3 == 1 ? quiet_nan<T> : infinity<T>;
                 std::vector<T> masked = row;
-                masked[excluded] = -infinity<T>;
+                masked[aside] = -infinity<T>;
                 std::vector<T> zeroed = row;
-                zeroed[excluded] = T(0);
+                zeroed[aside] = T(0);
                 const Kernels<T>& k = kernels<T>();
                 Outcome without;
                 Outcome with;
@@ -124,15 +124,15 @@ TEST_P(RowKernels, ExclusionIsAMaskedClass) {
                 k.block_state(masked.data(), n, no_index, &state, nullptr, nullptr);
                 with.add(state);
                 with.add(k.sum(zeroed.data(), n, no_index));
-                with.add(k.careful_max(masked.data(), n, no_index));
-                with.add(k.careful_sum(masked.data(), n, no_index, 1.0));
-                k.block_state(row.data(), n, excluded, &state, nullptr, nullptr);
+                with.add(k.float64_max(masked.data(), n, no_index));
+                with.add(k.float64_sum(masked.data(), n, no_index, 1.0));
+                k.block_state(row.data(), n, aside, &state, nullptr, nullptr);
                 without.add(state);
-                without.add(k.sum(row.data(), n, excluded));
-                without.add(k.careful_max(row.data(), n, excluded));
-                without.add(k.careful_sum(row.data(), n, excluded, 1.0));
-                // careful_sum skips the class instead of adding exp(-inf) = 0: the same number.
-                ASSERT_TRUE(without == with) << n << " without " << excluded << ": " << with.first_difference(without);
+                without.add(k.sum(row.data(), n, aside));
+                without.add(k.float64_max(row.data(), n, aside));
+                without.add(k.float64_sum(row.data(), n, aside, 1.0));
+                // float64_sum skips the class instead of adding exp(-inf) = 0: the same number.
+                ASSERT_TRUE(without == with) << n << " without " << aside << ": " << with.first_difference(without);
             }
     };
     check(float{});
@@ -223,13 +223,13 @@ TEST_P(RowKernels, KeptExponentials) {
         using T = decltype(zero);
         over_rows<T>(all_rows<T>(), [&](const std::string& what, const std::vector<T>& row, Random& random) {
             const std::size_t n = row.size();
-            const std::size_t excluded = n == 0 ? no_index : random.below(n);
+            const std::size_t aside = n == 0 ? no_index : random.below(n);
             RowScale<T> scale;
             if (!scale_of<T>(scalar<T>(), row, T(-0.125), &scale))
                 return;
             this->expect_scalar_bits<T>(what, [&](const Kernels<T>& k) {
                 Outcome outcome;
-                for (std::size_t out : {excluded, no_index}) {
+                for (std::size_t out : {aside, no_index}) {
                     Guarded<T> kept(padded_length<T>(n));
                     BlockState state, without;
                     k.block_state(row.data(), n, out, &state, kept.data(), nullptr);
@@ -279,8 +279,8 @@ TEST_P(RowKernels, RowsWrittenAlong) {
             Guarded<T> exponentials(padded_length<T>(n)), kept(padded_length<T>(n)), kept_alone(padded_length<T>(n));
             BlockState state, alone;
             k.block_state(earlier.data(), n, no_index, &state, exponentials.data(), nullptr);
-            const std::size_t excluded = random.below(2) == 0 ? no_index : random.below(n);
-            k.block_state(row.data(), n, excluded, &alone, kept_alone.data(), nullptr);
+            const std::size_t aside = random.below(2) == 0 ? no_index : random.below(n);
+            k.block_state(row.data(), n, aside, &alone, kept_alone.data(), nullptr);
             for (T linear : {T(-0.125), T(0)})
                 for (std::size_t patched : {no_index, std::size_t{0}, n - 1}) {
                     scale.linear = linear;
@@ -289,15 +289,16 @@ TEST_P(RowKernels, RowsWrittenAlong) {
                     Guarded<T> expected(n, shift), written(n, shift);
                     k.scaled_exponentials(earlier.data(), exponentials.data(), n, scale, nullptr, patch,
                                           StoreMode::cached, expected.data());
-                    const KeptRow<T> along{exponentials.data(), scale.scale, linear == T(0) ? T(-0.0) : linear, patch,
-                                           written.data(),      patched == 0};
-                    k.block_state(row.data(), n, excluded, &state, kept.data(), &along);
+                    const PendingRow<T> along{
+                        exponentials.data(), scale.scale, linear == T(0) ? T(-0.0) : linear, patch,
+                        written.data(),      patched == 0};
+                    k.block_state(row.data(), n, aside, &state, kept.data(), &along);
                     Outcome with, without;
                     with.add(state);
                     without.add(alone);
                     with.add(written.values());
                     without.add(expected.values());
-                    if (state.kind != BlockKind::slow) {
+                    if (state.kind != BlockKind::needs_float64) {
                         with.add(kept.data(), n);
                         without.add(kept_alone.data(), n);
                     }
@@ -344,7 +345,7 @@ TEST_P(RowKernels, StoreModesAndPatchesAgree) {
     check(double{});
 }
 
-TEST_P(RowKernels, CarefulWrites) {
+TEST_P(RowKernels, Float64Writes) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);
         Random random(8);
@@ -353,14 +354,14 @@ TEST_P(RowKernels, CarefulWrites) {
                 std::vector<T> row(n);
                 kind.fill(random, row);
                 const std::vector<double> q = mixed_weights<double>(random, n);
-                const double reference = scalar<T>().careful_max(row.data(), n, no_index);
+                const double reference = scalar<T>().float64_max(row.data(), n, no_index);
                 for (double linear : {0.0, 0.5})
                     this->expect_scalar_bits<T>(kind.name, [&](const Kernels<T>& k) {
                         Guarded<T> out(n, n % 16);
                         Outcome outcome;
-                        k.careful_write(row.data(), n, reference, 0.3, linear, nullptr, {n / 2, T(9)}, out.data());
+                        k.float64_write(row.data(), n, reference, 0.3, linear, nullptr, {n / 2, T(9)}, out.data());
                         outcome.add(out.values());
-                        k.careful_write(row.data(), n, reference, 0.3, linear, q.data(), {}, out.data());
+                        k.float64_write(row.data(), n, reference, 0.3, linear, q.data(), {}, out.data());
                         outcome.add(out.values());
                         EXPECT_TRUE(out.intact()) << kind.name;
                         return outcome;
@@ -458,18 +459,18 @@ TEST_P(RowKernels, Softcap) {
 template <class T>
 Outcome row_ends(const Kernels<T>& k, Random random) {
     LogSumExpEnds<T> plain{};
-    ExcludedEnds<T> excluded{};
+    AsideEnds<T> aside{};
     for (std::size_t i = 0; i < row_batch; ++i) {
         plain.max[i] = static_cast<T>(random.below(2) ? random.uniform(-131072, 131072) : random.normal());
         plain.exponent[i] = std::rint(static_cast<double>(plain.max[i]) * 1.4426950408889634);
         plain.sum[i] = random.uniform(0.75, 4096.0);
-        excluded.logit[i] = static_cast<T>(random.below(2) ? random.uniform(-131072, 131072) : random.normal());
-        excluded.exponent[i] =
-            std::rint((static_cast<double>(excluded.logit[i]) + random.uniform(-200, 200)) * 1.4426950408889634);
-        excluded.sum[i] = random.uniform(0.75, 4096.0);
+        aside.logit[i] = static_cast<T>(random.below(2) ? random.uniform(-131072, 131072) : random.normal());
+        aside.exponent[i] =
+            std::rint((static_cast<double>(aside.logit[i]) + random.uniform(-200, 200)) * 1.4426950408889634);
+        aside.sum[i] = random.uniform(0.75, 4096.0);
         if (random.below(8) == 0) {
-            excluded.sum[i] = 0.0;
-            excluded.exponent[i] = no_exponent;
+            aside.sum[i] = 0.0;
+            aside.exponent[i] = no_exponent;
         }
     }
     plain.max[0] = T(-0.5);  // a row near 0
@@ -479,21 +480,21 @@ Outcome row_ends(const Kernels<T>& k, Random random) {
     outcome.add(k.log_sum_exp_ends(&plain, row_batch) ? 1.0 : 0.0);
     T max[row_batch];
     for (std::size_t i = 0; i < row_batch; ++i) {
-        const double others = excluded.exponent[i] * 0.6931471805599453;
-        max[i] = std::max(excluded.logit[i], static_cast<T>(others));
+        const double others = aside.exponent[i] * 0.6931471805599453;
+        max[i] = std::max(aside.logit[i], static_cast<T>(others));
     }
-    excluded.max = max;
-    k.excluded_ends(&excluded, row_batch, EndParts::smoothed);
-    ExcludedEnds<T> parts = excluded;
+    aside.max = max;
+    k.aside_ends(&aside, row_batch, EndParts::smoothed);
+    AsideEnds<T> parts = aside;
     for (EndParts some : {EndParts::gap, EndParts::gradient, EndParts::all}) {
         std::fill(parts.gap, parts.gap + row_batch, -1.0);
         std::fill(parts.scale, parts.scale + row_batch, -1.0);
-        k.excluded_ends(&parts, row_batch, some);
+        k.aside_ends(&parts, row_batch, some);
         outcome.add(parts.gap, row_batch);
         outcome.add(parts.scale, row_batch);
         for (std::size_t i = 0; i < row_batch; ++i) {
-            EXPECT_EQ(parts.gap[i], excluded.gap[i]) << i;
-            EXPECT_EQ(parts.scale[i], some == EndParts::gap ? -1.0 : excluded.scale[i]) << i;
+            EXPECT_EQ(parts.gap[i], aside.gap[i]) << i;
+            EXPECT_EQ(parts.scale[i], some == EndParts::gap ? -1.0 : aside.scale[i]) << i;
         }
     }
     outcome.add(plain.above_max, row_batch);
@@ -505,13 +506,13 @@ Outcome row_ends(const Kernels<T>& k, Random random) {
     k.paired_ends(&plain, nullptr, row_batch);
     outcome.add(plain.above_max, row_batch);
     outcome.add(plain.lse, row_batch);
-    outcome.add(excluded.gap, row_batch);
-    outcome.add(excluded.base, row_batch);
-    outcome.add(excluded.scale, row_batch);
-    outcome.add(excluded.complement, row_batch);
-    outcome.add(excluded.probability, row_batch);
-    outcome.add(excluded.lse, row_batch);
-    outcome.add(excluded.above_max, row_batch);
+    outcome.add(aside.gap, row_batch);
+    outcome.add(aside.base, row_batch);
+    outcome.add(aside.scale, row_batch);
+    outcome.add(aside.complement, row_batch);
+    outcome.add(aside.probability, row_batch);
+    outcome.add(aside.lse, row_batch);
+    outcome.add(aside.above_max, row_batch);
     return outcome;
 }
 

@@ -20,9 +20,9 @@ INSTANTIATE_TEST_SUITE_P(Isa, RowTermKernels, testing::ValuesIn(tables_that_run_
 /// Rows of a made-up call, and room for what becomes of them.
 template <class T>
 struct Rows {
-    ExcludedEnds<T> ends{};
+    AsideEnds<T> ends{};
     T read[most_lanes];
-    double gaps[most_lanes], other_mass[most_lanes], out_mass[most_lanes];
+    double gaps[most_lanes], other_mass[most_lanes], aside_mass[most_lanes];
     double class_weight[most_lanes], weight[most_lanes], upstream[most_lanes];
     double loss[most_lanes] = {}, scale[most_lanes] = {}, linear[most_lanes] = {}, value[most_lanes] = {};
     ColumnScales<T> columns{};
@@ -41,7 +41,7 @@ struct Rows {
             ends.above_max[r] = random.uniform(0, 1);
             gaps[r] = random.uniform(0, 100);
             other_mass[r] = random.uniform(0, 2);
-            out_mass[r] = random.below(4) == 0 ? 0.0 : random.uniform(0, 2);
+            aside_mass[r] = random.below(4) == 0 ? 0.0 : random.uniform(0, 2);
             class_weight[r] = random.below(4) == 0 ? 0.0 : random.normal();
             weight[r] = random.normal();
             upstream[r] = random.normal();
@@ -54,7 +54,7 @@ struct Rows {
         rows.ends = &ends;
         rows.gaps = gaps;
         rows.other_mass = other_mass;
-        rows.out_mass = out_mass;
+        rows.aside_mass = aside_mass;
         rows.class_weight = arrays & 1 ? class_weight : nullptr;
         rows.weight = arrays & 2 ? weight : nullptr;
         rows.upstream = arrays & 4 ? upstream : nullptr;
@@ -120,7 +120,7 @@ TEST_P(RowTermKernels, AreTheFormulas) {
                 const Exact weight = counts ? (arrays & 2 ? rows.weight[r] : 1) : 0;
                 const Exact factor = options.grad_factor * weight * (arrays & 4 ? rows.upstream[r] : 1);
                 const Exact e = options.smoothing, c = options.z_loss, lse = rows.ends.lse[r];
-                const Exact mass = rows.other_mass[r] + Exact(rows.out_mass[r]);
+                const Exact mass = rows.other_mass[r] + Exact(rows.aside_mass[r]);
                 const Exact smooth = mass * Exact(rows.ends.above_max[r]) + rows.gaps[r];
                 const Exact loss = (1 - e) * w * rows.ends.gap[r] + e / options.classes * smooth + c * w * lse * lse;
                 expect_within(rows.loss[r], weight * loss, 1e-14 * (std::fabs(loss) + 1));

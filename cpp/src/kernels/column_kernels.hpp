@@ -25,11 +25,11 @@ struct NextTile {
 /// Arrays of a quantity of each row side by side.
 template <class T>
 struct ColumnStates {
-    const T* excluded;  ///< in: number of the class that does not count, -1 for none; null: all count
-    T* logit;           ///< out, beside `excluded`: its logit, 0 where there is none
-    T* max;             ///< out: largest logit that counts; NaNs do not show in it
-    double* sum;        ///< out: sum_j exp(x_j) = sum * 2^exponent where |max| is at most 2^17; else 0 or NaN
-    double* exponent;   ///< out: no_exponent where |max| is larger
+    const T* aside;    ///< in: number of the class that does not count, -1 for none; null: all count
+    T* logit;          ///< out, beside `aside`: its logit, 0 where there is none
+    T* max;            ///< out: largest logit that counts; NaNs do not show in it
+    double* sum;       ///< out: sum_j exp(x_j) = sum * 2^exponent where |max| is at most 2^17; else 0 or NaN
+    double* exponent;  ///< out: no_exponent where |max| is larger
     NextTile next;
 };
 
@@ -93,7 +93,7 @@ struct ColumnKernels {
     /// columns[j * lanes + r] = rows[r][j], and back. Rows must not overlap when written, unless they hold the same.
     void (*transpose_rows)(const T* const* rows, TileShape shape, T* columns);
     void (*transpose_columns)(const T* columns, TileShape shape, T* const* rows);
-    /// block_state of the columns. Returns whether every |max| and every |logit| excluded is at most 2^17.
+    /// block_state of the columns. Returns whether every |max| and every |logit| aside is at most 2^17.
     bool (*column_states)(const T* x, std::ptrdiff_t stride, TileShape shape, const ColumnStates<T>& states,
                           T* exponentials);
     /// `others` and `others_rest` from the classes themselves, of the lanes where `wanted` is not 0; `max` is given.
@@ -104,8 +104,8 @@ struct ColumnKernels {
     /// sum_j q_j (reference - x_j); a q of 0 adds 0. Without `q`: all 1.
     void (*column_gaps)(const T* x, std::ptrdiff_t stride, const T* q, TileShape shape, const T* reference,
                         double* gaps);
-    /// sum_j x_j but `excluded` (null: none).
-    void (*column_sum)(const T* x, std::ptrdiff_t stride, TileShape shape, const T* excluded, double* sums);
+    /// sum_j x_j but `aside` (null: none).
+    void (*column_sum)(const T* x, std::ptrdiff_t stride, TileShape shape, const T* aside, double* sums);
     /// sum_j y_j dy_j; a y of 0 adds 0.
     void (*column_dot)(const T* y, std::ptrdiff_t y_stride, const T* dy, std::ptrdiff_t dy_stride, TileShape shape,
                        double* sums);
@@ -122,16 +122,16 @@ struct ColumnKernels {
     /// Log-sum-exps, losses and gradients of rows of few float32 classes. Returns whether a row is odd.
     bool (*few_classes)(const FewClasses& rows, FewClassTask task);
 
-    // As the RowKernels of those names; `excluded`, `label`: a number of a class, -1 for none.
+    // As the RowKernels of those names; `aside`, `label`: a number of a class, -1 for none.
     void (*column_entropy)(const T* p, std::ptrdiff_t stride, TileShape shape, double* sums);
     void (*column_cross_entropy_of)(const T* p, std::ptrdiff_t p_stride, const T* q, std::ptrdiff_t q_stride,
                                     TileShape shape, double* sums);
     void (*column_divergence)(const T* p, std::ptrdiff_t p_stride, const T* q, std::ptrdiff_t q_stride, TileShape shape,
                               double* terms, double* differences);
-    void (*column_exponential_gaps)(const T* x, std::ptrdiff_t stride, TileShape shape, const T* excluded,
+    void (*column_exponential_gaps)(const T* x, std::ptrdiff_t stride, TileShape shape, const T* aside,
                                     const double* minus_reference, double* sums, double* gaps);
     void (*column_outside_unit)(const T* p, std::ptrdiff_t stride, TileShape shape, T* counts);
-    void (*column_wide_sum)(const T* p, std::ptrdiff_t stride, TileShape shape, const T* excluded, double* sums);
+    void (*column_wide_sum)(const T* p, std::ptrdiff_t stride, TileShape shape, const T* aside, double* sums);
     void (*column_probability_terms)(const ProbabilityColumns<T>& in, TileShape shape, const Clipping& clipping,
                                      double* losses, double* kept);
     bool (*column_probability_gradient)(const ProbabilityColumns<T>& in, TileShape shape, const Clipping& clipping,

@@ -207,15 +207,15 @@ LOGITLOSS_INLINE Vec<T> class_number(std::size_t j) {
     return splat(static_cast<T>(j));
 }
 
-/// The largest logit of each lane but the class `excluded`; NaNs do not count.
-template <class T, bool excluding>
-LOGITLOSS_INLINE Vec<T> column_max(const T* x, std::ptrdiff_t stride, std::size_t classes, Vec<T> excluded) {
+/// The largest logit of each lane but the class `aside`; NaNs do not count.
+template <class T, bool sets_aside>
+LOGITLOSS_INLINE Vec<T> column_max(const T* x, std::ptrdiff_t stride, std::size_t classes, Vec<T> aside) {
     const Vec<T> nothing = splat(T(-__builtin_inf()));
     Vec<T> top[4] = {nothing, nothing, nothing, nothing};
     const auto take = [&](std::size_t j, Vec<T>& largest) {
         Vec<T> logit = load(x + static_cast<std::ptrdiff_t>(j) * stride);
-        if constexpr (excluding)
-            logit = select(equal(class_number<T>(j), excluded), nothing, logit);
+        if constexpr (sets_aside)
+            logit = select(equal(class_number<T>(j), aside), nothing, logit);
         largest = max(logit, largest);
     };
     std::size_t j = 0;
@@ -238,22 +238,22 @@ LOGITLOSS_INLINE Mask<T> within_limit(Vec<T> x) {
     return less(abs(x), splat(just_above));
 }
 
-template <class T, bool excluding, bool keep>
+template <class T, bool sets_aside, bool keep>
 bool column_states(const T* x, std::ptrdiff_t stride, TileShape shape, const ColumnStates<T>& states, T* kept) {
     using C = Constants<T>;
     const Vec<T> zero = splat(T(0));
     const Vec<T> nothing = splat(T(-__builtin_inf()));
     Vec<T> all_normal = splat(T(1));
     for (std::size_t lane = 0; lane < shape.lanes; lane += Vec<T>::lanes) {
-        const Vec<T> excluded = excluding ? load(states.excluded + lane) : zero;
-        const Vec<T> top = column_max<T, excluding>(x + lane, stride, shape.classes, excluded);
+        const Vec<T> aside = sets_aside ? load(states.aside + lane) : zero;
+        const Vec<T> top = column_max<T, sets_aside>(x + lane, stride, shape.classes, aside);
         const Mask<T> normal = within_limit(top);
         all_normal = select(normal, all_normal, zero);
         const Vec<T> exponent = fma(select(normal, top, zero), splat(C::log2e), splat(C::magic)) - splat(C::magic);
         store(states.max + lane, top);
         store_widened(states.exponent + lane, select(normal, exponent, splat(T(no_exponent))));
         const ExpShift<T> shift(exponent);
-        Vec<T> logit = zero;  // of the class excluded
+        Vec<T> logit = zero;  // of the class aside
         const std::uintptr_t next = states.next.start + lane * static_cast<std::uintptr_t>(states.next.lane_step);
         const bool next_line = lane % (64 / sizeof(T)) == 0;
         const auto term = [&](std::size_t j, Vec<T> sum) {
@@ -261,8 +261,8 @@ bool column_states(const T* x, std::ptrdiff_t stride, TileShape shape, const Col
                 // NOLINTNEXTLINE(performance-no-int-to-ptr): nothing is read there
                 prefetch_near(reinterpret_cast<const void*>(next + j * states.next.class_step), 0);
             Vec<T> here = load(x + static_cast<std::ptrdiff_t>(j) * stride + lane);
-            if constexpr (excluding) {
-                const Mask<T> out = equal(class_number<T>(j), excluded);
+            if constexpr (sets_aside) {
+                const Mask<T> out = equal(class_number<T>(j), aside);
                 logit = select(out, here, logit);
                 here = select(out, nothing, here);
             }
@@ -273,7 +273,7 @@ bool column_states(const T* x, std::ptrdiff_t stride, TileShape shape, const Col
         };
         const ColumnSum<T> sum(shape.classes, term);
         sum.store_to(states.sum + lane);
-        if constexpr (excluding) {
+        if constexpr (sets_aside) {
             store(states.logit + lane, logit);
             all_normal = select(within_limit(logit), all_normal, zero);
         }
@@ -284,7 +284,7 @@ bool column_states(const T* x, std::ptrdiff_t stride, TileShape shape, const Col
 /// KernelTable::column_states.
 template <class T>
 bool column_states(const T* x, std::ptrdiff_t stride, TileShape shape, const ColumnStates<T>& states, T* kept) {
-    if (states.excluded != nullptr)
+    if (states.aside != nullptr)
         return kept == nullptr ? column_states<T, true, false>(x, stride, shape, states, kept)
                                : column_states<T, true, true>(x, stride, shape, states, kept);
     return kept == nullptr ? column_states<T, false, false>(x, stride, shape, states, kept)
@@ -326,9 +326,9 @@ void column_gaps(const T* x, std::ptrdiff_t stride, const T* q, TileShape shape,
 
 /// KernelTable::column_sum.
 template <class T>
-void column_sum(const T* x, std::ptrdiff_t stride, TileShape shape, const T* excluded, double* sums) {
+void column_sum(const T* x, std::ptrdiff_t stride, TileShape shape, const T* aside, double* sums) {
     for (std::size_t lane = 0; lane < shape.lanes; lane += Vec<T>::lanes) {
-        const Vec<T> out = excluded == nullptr ? splat(T(-1)) : load(excluded + lane);
+        const Vec<T> out = aside == nullptr ? splat(T(-1)) : load(aside + lane);
         const auto term = [&](std::size_t j, Vec<T> sum) {
             const Vec<T> value = load(x + static_cast<std::ptrdiff_t>(j) * stride + lane);
             return select(equal(class_number<T>(j), out), sum, sum + value);

@@ -1,6 +1,17 @@
 // float16 and bfloat16: stored, and never computed with. Blocks of them are widened before a kernel reads them and
 // rounded after it has written; in between everything is float32.
 
+/// Lines of `size` halves that are converted a block from now: conversion, too, is arithmetic that misses would stall.
+template <std::size_t size, class Half, class Fetch>
+LOGITLOSS_INLINE void fetch_halves(const Half* halves, const Fetch& fetch) {
+    constexpr std::size_t line = 64 / sizeof(Half);
+    if constexpr (size % line == 0) {
+        LOGITLOSS_UNROLL
+        for (std::size_t i = 0; i < size; i += line)
+            fetch(halves + i);
+    }
+}
+
 /// Halves to floats: any whole number of vectors at a time, at least one.
 template <class Half>
 struct Widening {
@@ -10,6 +21,11 @@ struct Widening {
 
     template <std::size_t size>
     static LOGITLOSS_INLINE void step(const Half* from, float* to) {
+        constexpr std::size_t block_bytes = block_size * sizeof(Half);
+        fetch_halves<size>(from, [](const Half* line) {
+            prefetch_far(line, 3 * block_bytes);
+            prefetch_near(line, block_bytes);
+        });
         LOGITLOSS_UNROLL
         for (std::size_t i = 0; i < size; i += least)
             store(to + i, load(from + i));
@@ -25,6 +41,8 @@ struct Rounding {
 
     template <std::size_t size>
     static LOGITLOSS_INLINE void step(const float* from, Half* to) {
+        if constexpr (!streamed)
+            fetch_halves<size>(to, [](const Half* line) { prefetch_store(line, 4096); });
         LOGITLOSS_UNROLL
         for (std::size_t i = 0; i < size; i += least) {
             const Vec<float> lower = with_one_nan(load(from + i));

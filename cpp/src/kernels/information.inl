@@ -198,9 +198,9 @@ void column_divergence(const T* p, std::ptrdiff_t p_stride, const T* q, std::ptr
 
 /// A block read with one class of it as -inf.
 template <class T>
-struct WideRowExcluding {
+struct WideRowBeside {
     const T* data;
-    const ExcludingReader<T>& row;
+    const AsideReader<T>& row;
 
     LOGITLOSS_INLINE Wide at(std::size_t group, std::size_t lane) const {
         return wide_load(wide_group(data, row, group) + lane);
@@ -234,15 +234,15 @@ struct ExponentialGaps {
 
 /// KernelTable::exponential_gaps.
 template <class T>
-SumPair exponential_gaps(const T* x, std::size_t n, std::size_t excluded, double reference) {
-    const ExcludingReader<T> row(x, n, T(-__builtin_inf()), excluded);
-    return sum_wide_twice(n, ExponentialGaps<WideRowExcluding<T>, OfOneRow>{{x, row}, {-reference}});
+SumPair exponential_gaps(const T* x, std::size_t n, std::size_t aside, double reference) {
+    const AsideReader<T> row(x, n, T(-__builtin_inf()), aside);
+    return sum_wide_twice(n, ExponentialGaps<WideRowBeside<T>, OfOneRow>{{x, row}, {-reference}});
 }
 
 /// KernelTable::column_exponential_gaps.
 template <class T>
-void column_exponential_gaps(const T* x, std::ptrdiff_t stride, TileShape shape, const T* excluded,
+void column_exponential_gaps(const T* x, std::ptrdiff_t stride, TileShape shape, const T* aside,
                              const double* minus_reference, double* sums, double* gaps) {
-    const WideColumnsExcluding<T> row{{x, stride}, excluded, T(-__builtin_inf())};
-    sum_wide_columns_twice(shape, ExponentialGaps<WideColumnsExcluding<T>, OfRows>{row, {minus_reference}}, sums, gaps);
+    const WideColumnsBeside<T> row{{x, stride}, aside, T(-__builtin_inf())};
+    sum_wide_columns_twice(shape, ExponentialGaps<WideColumnsBeside<T>, OfRows>{row, {minus_reference}}, sums, gaps);
 }

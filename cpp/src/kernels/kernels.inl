@@ -47,7 +47,7 @@
 
 #include "kernels/metrics.inl"
 
-#include "kernels/slow.inl"
+#include "kernels/float64_rows.inl"
 
 #include "kernels/half.inl"
 
@@ -64,7 +64,7 @@ constexpr Kernels<T> make_kernels() {
     k.paired_exponentials = paired_exponentials<T>;
     k.column_paired_exponentials = column_paired_exponentials<T>;
     k.paired_ends = paired_ends<T>;
-    k.excluded_ends = excluded_ends_of<T>;
+    k.aside_ends = aside_ends_of<T>;
     k.class_numbers = class_numbers<T>;
     k.index_terms = row_terms<T, IndexTerms<T>>;
     k.soft_terms = row_terms<T, SoftTerms<T>>;
@@ -116,9 +116,9 @@ constexpr Kernels<T> make_kernels() {
     if constexpr (sizeof(T) == sizeof(float))
         k.few_classes = few_classes;
     k.canonical_nan = canonical_nan<T>;
-    k.careful_max = careful_max<T>;
-    k.careful_sum = careful_sum<T>;
-    k.careful_write = careful_write<T>;
+    k.float64_max = float64_max<T>;
+    k.float64_sum = float64_sum<T>;
+    k.float64_write = float64_write<T>;
     k.exp = map_array<T, exp_everywhere<T>>;
     k.log = map_array<T, log_everywhere<T>>;
     k.log1p = map_array<T, log1p_everywhere<T>>;

@@ -72,16 +72,16 @@ struct WideValues {
 
 /// KernelTable::wide_sum.
 template <class T>
-double wide_sum(const T* p, std::size_t n, std::size_t excluded) {
-    const ExcludingReader<T> row(p, n, T(0), excluded);
-    const WideValues<WideRowExcluding<T>> step{{p, row}};
+double wide_sum(const T* p, std::size_t n, std::size_t aside) {
+    const AsideReader<T> row(p, n, T(0), aside);
+    const WideValues<WideRowBeside<T>> step{{p, row}};
     return sum_wide(n, step);
 }
 
 /// KernelTable::column_wide_sum.
 template <class T>
-void column_wide_sum(const T* p, std::ptrdiff_t stride, TileShape shape, const T* excluded, double* sums) {
-    sum_wide_columns<T>(shape, WideValues<WideColumnsExcluding<T>>{{{p, stride}, excluded, T(0)}}, sums);
+void column_wide_sum(const T* p, std::ptrdiff_t stride, TileShape shape, const T* aside, double* sums) {
+    sum_wide_columns<T>(shape, WideValues<WideColumnsBeside<T>>{{{p, stride}, aside, T(0)}}, sums);
 }
 
 /// Clipping for vectors of float64, unless nothing is clipped. NaN is not clipped.

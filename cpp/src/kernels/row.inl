@@ -3,20 +3,18 @@
 /// An array read group by group with one element taken out: its group is read from a copy that holds `fill` in its
 /// place, so that no sum and no maximum sees it.
 template <class T>
-class ExcludingReader {
+class AsideReader {
 public:
-    LOGITLOSS_INLINE ExcludingReader(const T* x, std::size_t n, T fill, std::size_t excluded)
-        : all_(x, n, fill), excluded_group_(excluded / group_size<T>) {
-        if (excluded < n)
-            take_out(excluded % group_size<T>, fill);
+    LOGITLOSS_INLINE AsideReader(const T* x, std::size_t n, T fill, std::size_t aside)
+        : all_(x, n, fill), aside_group_(aside / group_size<T>) {
+        if (aside < n)
+            take_out(aside % group_size<T>, fill);
     }
-    LOGITLOSS_INLINE const T* at(std::size_t group) const {
-        return group == excluded_group_ ? patched_ : all_.at(group);
-    }
+    LOGITLOSS_INLINE const T* at(std::size_t group) const { return group == aside_group_ ? patched_ : all_.at(group); }
 
 private:
     __attribute__((noinline)) void take_out(std::size_t position, T fill) {
-        const T* x = all_.at(excluded_group_);
+        const T* x = all_.at(aside_group_);
         const Vec<T> out = splat(static_cast<T>(position));
         for (std::size_t lane = 0; lane < group_size<T>; lane += Vec<T>::lanes) {
             const Mask<T> here = equal(load(lane_numbers<T>.values + lane), out);
@@ -25,7 +23,7 @@ private:
     }
 
     GroupReader<T> all_;
-    std::size_t excluded_group_;
+    std::size_t aside_group_;
     alignas(64) T patched_[group_size<T>];
 };
 
@@ -59,12 +57,12 @@ bool holds_nan(const Reader& row, std::size_t n) {
     return any(equal(found, one));
 }
 
-/// Writes a KeptRow vector by vector, between the steps of another row's sweep: while its stores wait for memory there
+/// Writes a PendingRow vector by vector, between the steps of another row's sweep: while its stores wait for memory there
 /// is arithmetic to do.
 template <class T>
-class KeptRowWriter {
+class PendingRowWriter {
 public:
-    LOGITLOSS_INLINE KeptRowWriter(const KeptRow<T>& row, std::size_t n)
+    LOGITLOSS_INLINE PendingRowWriter(const PendingRow<T>& row, std::size_t n)
         : row_(row), groups_(row.out, n), scale_(splat(row.scale)), linear_(splat(row.linear)) {}
 
     LOGITLOSS_INLINE void start(std::size_t group) {
@@ -86,7 +84,7 @@ public:
 private:
     static constexpr std::size_t ahead_bytes = 4096;
 
-    const KeptRow<T>& row_;
+    const PendingRow<T>& row_;
     GroupWriter<T> groups_;
     Vec<T> scale_;
     Vec<T> linear_;
@@ -94,7 +92,7 @@ private:
     const T* from_ = nullptr;
 };
 
-/// In the place of a KeptRowWriter where there is nothing to write.
+/// In the place of a PendingRowWriter where there is nothing to write.
 struct NothingToWrite {
     LOGITLOSS_INLINE void start(std::size_t) {}
     LOGITLOSS_INLINE void write(std::size_t) {}
@@ -109,7 +107,7 @@ struct AddExponentials {
     const T* data;
     ExpShift<T> shift;
     T* kept;
-    Writer& along;
+    Writer& pending;
 
     static constexpr std::size_t near_bytes = block_size * sizeof(float);
     static constexpr std::size_t far_bytes = 3 * near_bytes;
@@ -121,14 +119,14 @@ struct AddExponentials {
             prefetch_far(data + group * group_size<T>, far_bytes + line);
             prefetch_near(data + group * group_size<T>, near_bytes + line);
         }
-        along.start(group);
+        pending.start(group);
         LOGITLOSS_UNROLL
         for (std::size_t i = 0; i < group_vectors<T>; ++i) {
             const ExpParts<T> e = exp_parts(load(x + i * Vec<T>::lanes), shift);
             lanes[i] = fma(e.mantissa, e.scale, lanes[i]);
             if constexpr (keep)
                 store(kept + group * group_size<T> + i * Vec<T>::lanes, e.mantissa * e.scale);
-            along.write(i * Vec<T>::lanes);
+            pending.write(i * Vec<T>::lanes);
         }
     }
 };
@@ -143,21 +141,21 @@ LOGITLOSS_INLINE double exponent_of(double x) {
     return __builtin_fma(x, C::log2e, C::magic) - C::magic;
 }
 
-/// Sum of exp(x) / 2^shift over a block, keeping them unless `kept` is null, while `along` writes another row.
+/// Sum of exp(x) / 2^shift over a block, keeping them unless `kept` is null, while `pending` writes another row.
 template <class T, bool keep, class Writer>
-LOGITLOSS_INLINE double sum_exponentials(const ExcludingReader<T>& row, const T* x, std::size_t n, T shift, T* kept,
-                                         Writer&& along) {
-    using Step = AddExponentials<T, ExcludingReader<T>, std::remove_reference_t<Writer>, keep>;
-    const Step step{row, x, ExpShift<T>(shift), kept, along};
+LOGITLOSS_INLINE double sum_exponentials(const AsideReader<T>& row, const T* x, std::size_t n, T shift, T* kept,
+                                         Writer&& pending) {
+    using Step = AddExponentials<T, AsideReader<T>, std::remove_reference_t<Writer>, keep>;
+    const Step step{row, x, ExpShift<T>(shift), kept, pending};
     const double sum = sum_groups<T>(n, step);
-    along.finish();
+    pending.finish();
     return sum;
 }
 
-/// A KeptRow by itself.
+/// A PendingRow by itself.
 template <class T>
-__attribute__((noinline)) void write_kept(const KeptRow<T>& row, std::size_t n) {
-    KeptRowWriter<T> writer(row, n);
+__attribute__((noinline)) void write_kept(const PendingRow<T>& row, std::size_t n) {
+    PendingRowWriter<T> writer(row, n);
     for (std::size_t group = 0; group < group_count<T>(n); ++group) {
         writer.start(group);
         for (std::size_t lane = 0; lane < group_size<T>; lane += Vec<T>::lanes)
@@ -168,21 +166,21 @@ __attribute__((noinline)) void write_kept(const KeptRow<T>& row, std::size_t n) 
 
 /// KernelTable::block_state.
 template <class T>
-void block_state(const T* x, std::size_t n, std::size_t excluded, BlockState* state, T* exponentials,
-                 const KeptRow<T>* along) {
-    const ExcludingReader<T> row(x, n, T(-__builtin_inf()), excluded);
+void block_state(const T* x, std::size_t n, std::size_t aside, BlockState* state, T* exponentials,
+                 const PendingRow<T>* pending) {
+    const AsideReader<T> row(x, n, T(-__builtin_inf()), aside);
     const T top = largest<T>(row, n);
     state->max = static_cast<double>(top);
     state->sum = 0.0;
     state->exponent = no_exponent;
     if (!(top >= -Constants<T>::exponent_limit && top <= Constants<T>::exponent_limit)) {
         const bool deep = top < -Constants<T>::exponent_limit && !holds_nan<T>(row, n);
-        state->kind = deep ? BlockKind::deep : BlockKind::slow;
+        state->kind = deep ? BlockKind::deep : BlockKind::needs_float64;
         if (deep && exponentials != nullptr)
             for (std::size_t i = 0; i < group_count<T>(n) * group_size<T>; i += Vec<T>::lanes)
                 store(exponentials + i, splat(T(0)));
-        if (along != nullptr)
-            write_kept<T>(*along, n);
+        if (pending != nullptr)
+            write_kept<T>(*pending, n);
         return;
     }
     const T shift = exponent_of(top);
@@ -190,10 +188,10 @@ void block_state(const T* x, std::size_t n, std::size_t excluded, BlockState* st
     state->exponent = static_cast<double>(shift);
     if (exponentials == nullptr)
         state->sum = sum_exponentials<T, false>(row, x, n, shift, nullptr, NothingToWrite());
-    else if (along == nullptr)
+    else if (pending == nullptr)
         state->sum = sum_exponentials<T, true>(row, x, n, shift, exponentials, NothingToWrite());
     else
-        state->sum = sum_exponentials<T, true>(row, x, n, shift, exponentials, KeptRowWriter<T>(*along, n));
+        state->sum = sum_exponentials<T, true>(row, x, n, shift, exponentials, PendingRowWriter<T>(*pending, n));
 }
 
 /// KernelTable::find.
@@ -310,8 +308,8 @@ double sum_gaps(const T* x, const T* q, std::size_t n, T reference) {
 
 /// KernelTable::sum.
 template <class T>
-double sum(const T* x, std::size_t n, std::size_t excluded) {
-    const ExcludingReader<T> values(x, n, T(0), excluded);
-    const AddValues<T, ExcludingReader<T>> step{values};
+double sum(const T* x, std::size_t n, std::size_t aside) {
+    const AsideReader<T> values(x, n, T(0), aside);
+    const AddValues<T, AsideReader<T>> step{values};
     return sum_groups<T>(n, step);
 }

@@ -147,7 +147,7 @@ bool log_sum_exp_ends(LogSumExpEnds<T>* rows, std::size_t count) {
     return any(less(zero, any_near));
 }
 
-/// L of rows with a class taken out that trails by `gap`: logit + gap, but where the two nearly cancel from the sum of
+/// L of rows with a class set aside that trails by `gap`: logit + gap, but where the two nearly cancel from the sum of
 /// all exponentials, 2^base / scale.
 LOGITLOSS_INLINE Vec<double> lse_beside(Vec<double> logit, Vec<double> gap, Vec<double> base, Vec<double> scale) {
     const Vec<double> far = splat(16.0);
@@ -160,22 +160,22 @@ LOGITLOSS_INLINE Vec<double> lse_beside(Vec<double> logit, Vec<double> gap, Vec<
 
 /// Whether any of the `count` rows trails its largest logit by more than `far`.
 template <class T>
-bool trails_by(const ExcludedEnds<T>* rows, std::size_t count, double far) {
+bool trails_by(const AsideEnds<T>* rows, std::size_t count, double far) {
     Vec<double> most = splat(0.0);
     for (std::size_t i = 0; i < count; i += Vec<double>::lanes)
         most = max(load(rows->gap + i), most);
     return any(less(splat(far), most));
 }
 
-/// LSE - max of rows with a class taken out, from the other parts of their ends. A float32 row's sum is less exact than
+/// LSE - max of rows with a class set aside, from the other parts of their ends. A float32 row's sum is less exact than
 /// what the difference of two float64 numbers of at most 2^17 loses.
-void store_above_max(ExcludedEnds<float>* rows, std::size_t count) {
+void store_above_max(AsideEnds<float>* rows, std::size_t count) {
     for (std::size_t i = 0; i < count; i += Vec<double>::lanes)
         store(rows->above_max + i, max(splat(0.0), load(rows->lse + i) - widened(rows->max, i)));
 }
 /// Of a class that trails by `gap` = LSE - logit, LSE - max is gap - (max - logit). Where these are large the rounding
 /// of one shows in the other: there it is the logarithm of the sum of all exponentials over that of the largest.
-void store_above_max(ExcludedEnds<double>* rows, std::size_t count) {
+void store_above_max(AsideEnds<double>* rows, std::size_t count) {
     constexpr double far = 16.0;
     const Vec<double> zero = splat(0.0);
     for (std::size_t i = 0; i < count; i += Vec<double>::lanes) {
@@ -195,14 +195,14 @@ void store_above_max(ExcludedEnds<double>* rows, std::size_t count) {
     }
 }
 
-/// KernelTable::excluded_ends.
+/// KernelTable::aside_ends.
 ///
-/// Note [confident rows]: with e the exponential of the class taken out and sum' that of all others,
+/// Note [confident rows]: with e the exponential of the class set aside and sum' that of all others,
 ///     L - logit = log1p(sum' / e),   1 - p = sum' / (sum' + e).
 /// Neither L - logit nor p - 1 is formed by subtraction, so both keep their relative accuracy however far the class
 /// leads. Where it trails by more than 2^64, log1p(r) is log(r) and the powers of two are added outside it.
 template <class T, EndParts parts>
-void excluded_ends(ExcludedEnds<T>* rows, std::size_t count) {
+void aside_ends(AsideEnds<T>* rows, std::size_t count) {
     double mantissa[most_lanes];
     double exponent[most_lanes];
     exp_at_array(rows->logit, count, mantissa, exponent);
@@ -237,13 +237,13 @@ void excluded_ends(ExcludedEnds<T>* rows, std::size_t count) {
 }
 
 template <class T>
-void excluded_ends_of(ExcludedEnds<T>* rows, std::size_t count, EndParts parts) {
+void aside_ends_of(AsideEnds<T>* rows, std::size_t count, EndParts parts) {
     if (parts == EndParts::gap)
-        excluded_ends<T, EndParts::gap>(rows, count);
+        aside_ends<T, EndParts::gap>(rows, count);
     else if (parts == EndParts::gradient)
-        excluded_ends<T, EndParts::gradient>(rows, count);
+        aside_ends<T, EndParts::gradient>(rows, count);
     else
-        excluded_ends<T, EndParts::all>(rows, count);
+        aside_ends<T, EndParts::all>(rows, count);
     if (parts == EndParts::smoothed)
         store_above_max(rows, count);
 }

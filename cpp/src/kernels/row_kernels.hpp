@@ -29,9 +29,9 @@ constexpr std::size_t no_index = static_cast<std::size_t>(-1);
 constexpr double fast_limit = 131072.0;
 
 enum class BlockKind : std::int32_t {
-    normal,  ///< |max| is at most fast_limit: sum and exponent hold
-    deep,    ///< max < -fast_limit and no NaN: adds nothing to a row that also has a normal block
-    slow,    ///< +inf, a huge value, or a NaN that the maximum does not show: the row needs the careful kernels
+    normal,         ///< |max| is at most fast_limit: sum and exponent hold
+    deep,           ///< max < -fast_limit and no NaN: adds nothing to a row that also has a normal block
+    needs_float64,  ///< +inf, a huge value, or a NaN that the maximum does not show: the row needs the float64 kernels
 };
 
 /// Exponent of a sum of nothing: below every other, and far from overflow when subtracted.
@@ -66,23 +66,23 @@ struct LogSumExpEnds {
     const double* own = nullptr;
 };
 
-/// Rows with one class taken out: the target, or the largest.
+/// Rows with one class set aside: the target, or the largest.
 template <class T>
-struct ExcludedEnds {
+struct AsideEnds {
     double sum[most_lanes];          ///< in: of the other classes, 0 if there is none
     double exponent[most_lanes];     ///< in: of that sum, no_exponent if there is none
-    T logit[most_lanes];             ///< in: of the class taken out, |logit| at most 2^17
+    T logit[most_lanes];             ///< in: of the class set aside, |logit| at most 2^17
     const T* max = nullptr;          ///< in, of EndParts::smoothed: the largest logit of all
     double gap[most_lanes];          ///< out: LSE - logit, to relative accuracy
     double base[most_lanes];         ///< out: exponent under which `scale` holds: that of the sum, if there is one
     double scale[most_lanes];        ///< out: 1 / (sum of all exponentials / 2^base)
-    double complement[most_lanes];   ///< out: 1 - p of the class taken out, to relative accuracy
-    double probability[most_lanes];  ///< out: p of the class taken out
+    double complement[most_lanes];   ///< out: 1 - p of the class set aside, to relative accuracy
+    double probability[most_lanes];  ///< out: p of the class set aside
     double lse[most_lanes];          ///< out: log-sum-exp
     double above_max[most_lanes];    ///< out: LSE - max, whatever offset the logits have in common
 };
 
-/// How much of ExcludedEnds is wanted: divisions are what a row's end costs.
+/// How much of AsideEnds is wanted: divisions are what a row's end costs.
 enum class EndParts {
     gap,       ///< a loss without options
     gradient,  ///< and base, scale, complement
@@ -107,7 +107,7 @@ struct RowScale {
 
 /// A row on its way to memory, from exponentials that block_state kept: out_j = scale e_j + linear, then the patch.
 template <class T>
-struct KeptRow {
+struct PendingRow {
     const T* exponentials;
     T scale;
     T linear;  ///< -0.0 adds nothing, not even to -0.0
@@ -149,19 +149,19 @@ struct TermOptions {
 /// Arrays of factors may be null: 1 for every row.
 template <class T>
 struct TermRows {
-    const ExcludedEnds<T>* ends;  ///< in: gap; `gradient` for a gradient, `all` with z-loss, `smoothed` with smoothing
-    const double* gaps;           ///< in: sum_j q_j (max - x_j), q the coefficients of the linear term
-    const double* other_mass;     ///< in: sum_j q_j without the class taken out
-    const double* out_mass;       ///< in: q of that class
-    const double* class_weight;   ///< in: of the row's target
-    const double* weight;         ///< in: multiplies the row's loss and gradient
-    const double* upstream;       ///< in: multiplies its gradient
-    const T* read;                ///< in: 0 for rows that do not count, else 1; null: all count
-    double* loss;                 ///< out; 0 of a row that does not count
-    double* scale;                ///< out: factor of the exponentials; null: no gradient
-    double* linear;               ///< out: factor of the coefficients
-    double* value;                ///< out: gradient at the class taken out
-    ColumnScales<T>* columns;     ///< out: all of them for write_columns, but `patched`
+    const AsideEnds<T>* ends;    ///< in: gap; `gradient` for a gradient, `all` with z-loss, `smoothed` with smoothing
+    const double* gaps;          ///< in: sum_j q_j (max - x_j), q the coefficients of the linear term
+    const double* other_mass;    ///< in: sum_j q_j without the class set aside
+    const double* aside_mass;    ///< in: q of that class
+    const double* class_weight;  ///< in: of the row's target
+    const double* weight;        ///< in: multiplies the row's loss and gradient
+    const double* upstream;      ///< in: multiplies its gradient
+    const T* read;               ///< in: 0 for rows that do not count, else 1; null: all count
+    double* loss;                ///< out; 0 of a row that does not count
+    double* scale;               ///< out: factor of the exponentials; null: no gradient
+    double* linear;              ///< out: factor of the coefficients
+    double* value;               ///< out: gradient at the class set aside
+    ColumnScales<T>* columns;    ///< out: all of them for write_columns, but `patched`
 };
 
 enum class StoreMode : std::int32_t {
@@ -201,20 +201,20 @@ struct SumBelow {
 /// "A block" is at most block_size consecutive classes of a row.
 template <class T>
 struct RowKernels {
-    /// Sum of exponentials of a block, and its maximum; the class `excluded` counts in neither. With `exponentials`
-    /// (padded_length(n) numbers), those of a normal block are kept there, 0 for the class excluded and all of a deep
-    /// block. `along`: another row of n classes to write meanwhile, or null; only with `exponentials`, of which its own
+    /// Sum of exponentials of a block, and its maximum; the class `aside` counts in neither. With `exponentials`
+    /// (padded_length(n) numbers), those of a normal block are kept there, 0 for the class aside and all of a deep
+    /// block. `pending`: another row of n classes to write meanwhile, or null; only with `exponentials`, of which its own
     /// are no part.
-    void (*block_state)(const T* x, std::size_t n, std::size_t excluded, BlockState* state, T* exponentials,
-                        const KeptRow<T>* along);
+    void (*block_state)(const T* x, std::size_t n, std::size_t aside, BlockState* state, T* exponentials,
+                        const PendingRow<T>* pending);
     /// The largest element; NaNs do not count; -inf of nothing.
     T (*largest)(const T* x, std::size_t n);
     /// Index of the first element equal to `value`, or no_index.
     std::size_t (*find)(const T* x, std::size_t n, T value);
     /// sum_j q_j (reference - x_j); a q of 0 adds 0. Without `q`: all 1.
     double (*sum_gaps)(const T* x, const T* q, std::size_t n, T reference);
-    /// sum_j x_j but `excluded`.
-    double (*sum)(const T* x, std::size_t n, std::size_t excluded);
+    /// sum_j x_j but `aside`.
+    double (*sum)(const T* x, std::size_t n, std::size_t aside);
 
     /// sum_j b_j exp(x_j) / 2^exponent, |x_j| at most 2^17 or -inf; a b of 0 adds 0.
     double (*weighted_exponentials)(const T* x, const T* b, std::size_t n, T exponent);
@@ -227,7 +227,7 @@ struct RowKernels {
     /// `above_max` and `lse` of rows that are `near`, from `max` and `others`; with `exponent`, these are
     /// sum_j b_j exp(x_j - max) / 2^exponent of all classes.
     void (*paired_ends)(LogSumExpEnds<T>* rows, const double* exponent, std::size_t count);
-    void (*excluded_ends)(ExcludedEnds<T>* rows, std::size_t count, EndParts parts);
+    void (*aside_ends)(AsideEnds<T>* rows, std::size_t count, EndParts parts);
 
     /// Labels as class numbers, -1 outside [0, classes). `read` becomes 0 there and at the class `ignored` (-1: none),
     /// else 1. Returns whether all are read. These five work on whole vectors: `count` is a multiple of row_batch.
@@ -237,7 +237,7 @@ struct RowKernels {
     /// that count are ordinary and write_columns does for them: losses are below large_loss and factors moderate (see
     /// is_moderate), and T holds the factors of the gradient, that of a linear term as a normal number.
     bool (*index_terms)(const TermRows<T>& rows, std::size_t count, const TermOptions& options);
-    /// sum_j q_j (L - z_j) + c w L^2 and its gradient, the class taken out being the largest.
+    /// sum_j q_j (L - z_j) + c w L^2 and its gradient, the class set aside being the largest.
     bool (*soft_terms)(const TermRows<T>& rows, std::size_t count, const TermOptions& options);
     /// exponent and scale (times `factor`, unless null) of rows for write_columns; the product is left in `scale` too.
     /// Returns whether all scales are finite.
@@ -264,12 +264,12 @@ struct RowKernels {
     /// sum_j (p_j log(p_j / q_j) - p_j + q_j), whose terms are never negative, and sum_j (p_j - q_j). Negative numbers
     /// add NaN.
     SumPair (*divergence)(const T* p, const T* q, std::size_t n);
-    /// With d_j = x_j - reference <= 0: 2^64 times sum_j exp(d_j) and sum_j -d_j exp(d_j), but `excluded`. An x of -inf
+    /// With d_j = x_j - reference <= 0: 2^64 times sum_j exp(d_j) and sum_j -d_j exp(d_j), but `aside`. An x of -inf
     /// adds 0.
-    SumPair (*exponential_gaps)(const T* x, std::size_t n, std::size_t excluded, double reference);
+    SumPair (*exponential_gaps)(const T* x, std::size_t n, std::size_t aside, double reference);
 
-    /// sum_j p_j but `excluded`, added up in float64.
-    double (*wide_sum)(const T* p, std::size_t n, std::size_t excluded);
+    /// sum_j p_j but `aside`, added up in float64.
+    double (*wide_sum)(const T* p, std::size_t n, std::size_t aside);
     /// sum_j -a_j log c_j with c_j = p_j / total, clipped; and the sum of the a_j whose p_j is not clipped: 0 if
     /// nothing is clipped. An a of 0 adds 0.
     SumPair (*probability_terms)(const T* p, const T* a, std::size_t n, const Clipping& clipping);
@@ -282,12 +282,12 @@ struct RowKernels {
     double (*count_beating)(const T* x, std::size_t n, T value, std::size_t label);
 
     // For rows that the fast kernels leave alone: float64 throughout, against a reference near the row's maximum.
-    /// The largest element but `excluded`; NaN if there is one; -inf of nothing.
-    double (*careful_max)(const T* x, std::size_t n, std::size_t excluded);
-    /// sum_j exp(x_j - reference) but `excluded`.
-    double (*careful_sum)(const T* x, std::size_t n, std::size_t excluded, double reference);
+    /// The largest element but `aside`; NaN if there is one; -inf of nothing.
+    double (*float64_max)(const T* x, std::size_t n, std::size_t aside);
+    /// sum_j exp(x_j - reference) but `aside`.
+    double (*float64_sum)(const T* x, std::size_t n, std::size_t aside, double reference);
     /// out_j = scale exp(x_j - reference) + linear q_j, then the patch.
-    void (*careful_write)(const T* x, std::size_t n, double reference, double scale, double linear, const double* q,
+    void (*float64_write)(const T* x, std::size_t n, double reference, double scale, double linear, const double* q,
                           Patch<T> patch, T* out);
 };
 

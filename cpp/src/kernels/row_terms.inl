@@ -43,12 +43,12 @@ LOGITLOSS_INLINE Vec<double> unless_extreme(Vec<double> ordinary, const double* 
 LOGITLOSS_INLINE bool weighs(const TermOptions& options) { return options.smoothing > 0.0 || options.z_loss != 0.0; }
 
 /// Of one vector of rows, before the factors that multiply all of it:
-/// grad_j = mass p_j + linear q_j, and out_gradient at the class taken out.
+/// grad_j = mass p_j + linear q_j, and aside_gradient at the class set aside.
 struct RowTerms {
     Vec<double> loss;
     Vec<double> mass;
     Vec<double> linear;
-    Vec<double> out_gradient;
+    Vec<double> aside_gradient;
     Vec<double> ordinary;  ///< 1 where loss and factors are far from the ends of float64's range, else 0
 };
 
@@ -72,7 +72,7 @@ struct IndexTerms {
         RowTerms terms{weighted || weighs(options) ? times(kept, gap) : gap, kept, zero, zero, splat(1.0)};
         if (rows.scale == nullptr && !weighs(options))
             return terms;
-        terms.out_gradient = splat(-1.0) * kept * load(rows.ends->complement + i);
+        terms.aside_gradient = splat(-1.0) * kept * load(rows.ends->complement + i);
         if (options.smoothing > 0.0)
             add_smoothing(rows, i, options.smoothing / options.classes, terms);
         if (options.z_loss != 0.0) {
@@ -80,7 +80,7 @@ struct IndexTerms {
             const Vec<double> slope = splat(2.0 * options.z_loss) * lse * w;
             terms.loss = terms.loss + times(splat(options.z_loss) * w, lse * lse);
             terms.mass = terms.mass + slope;
-            terms.out_gradient = terms.out_gradient + slope * load(rows.ends->probability + i);
+            terms.aside_gradient = terms.aside_gradient + slope * load(rows.ends->probability + i);
         }
         return terms;
     }
@@ -88,12 +88,12 @@ struct IndexTerms {
 private:
     static LOGITLOSS_INLINE void add_smoothing(const TermRows<T>& rows, std::size_t i, double each, RowTerms& terms) {
         const Vec<double> spread = splat(each);
-        const Vec<double> mass = load(rows.other_mass + i) + load(rows.out_mass + i);
+        const Vec<double> mass = load(rows.other_mass + i) + load(rows.aside_mass + i);
         terms.loss = terms.loss + spread * (times(mass, load(rows.ends->above_max + i)) + load(rows.gaps + i));
         terms.mass = terms.mass + spread * mass;
         terms.linear = splat(-each);
         const Vec<double> pulled = mass * load(rows.ends->probability + i) - splat(1.0);
-        terms.out_gradient = terms.out_gradient + spread * pulled;
+        terms.aside_gradient = terms.aside_gradient + spread * pulled;
     }
 };
 
@@ -103,13 +103,13 @@ template <class T>
 struct SoftTerms {
     LOGITLOSS_INLINE RowTerms operator()(const TermRows<T>& rows, std::size_t i, const TermOptions& options) const {
         const Vec<double> other_mass = load(rows.other_mass + i);
-        const Vec<double> out_mass = load(rows.out_mass + i);
-        const Vec<double> mass = other_mass + out_mass;
+        const Vec<double> aside_mass = load(rows.aside_mass + i);
+        const Vec<double> mass = other_mass + aside_mass;
         const Vec<double> complement = load(rows.ends->complement + i);
         const Vec<double> probability = load(rows.ends->probability + i);
         const Vec<double> confident = other_mass - mass * complement;
         RowTerms terms{times(mass, load(rows.ends->gap + i)) + load(rows.gaps + i), mass, splat(-1.0),
-                       select(less(complement, splat(0.5)), confident, mass * probability - out_mass), splat(1.0)};
+                       select(less(complement, splat(0.5)), confident, mass * probability - aside_mass), splat(1.0)};
         if (options.z_loss != 0.0) {
             const Vec<double> zero = splat(0.0);
             const Vec<double> w = rows.class_weight == nullptr ? splat(1.0) : load(rows.class_weight + i);
@@ -118,7 +118,7 @@ struct SoftTerms {
             const Vec<double> slope = select(equal(c, zero), zero, splat(2.0) * c * lse);
             terms.loss = terms.loss + select(equal(c, zero), zero, c * lse * lse);
             terms.mass = terms.mass + slope;
-            terms.out_gradient = terms.out_gradient + slope * probability;
+            terms.aside_gradient = terms.aside_gradient + slope * probability;
         }
         return terms;
     }
@@ -162,7 +162,7 @@ LOGITLOSS_INLINE Vec<T> terms_and_factors(const TermRows<T>& rows, std::size_t f
         base[part] = load(rows.ends->base + i);
         scale[part] = factor * terms.mass * load(rows.ends->scale + i);
         linear[part] = factor * terms.linear;
-        value[part] = factor * terms.out_gradient;
+        value[part] = factor * terms.aside_gradient;
         store(rows.scale + i, scale[part]);
         store(rows.linear + i, linear[part]);
         store(rows.value + i, value[part]);

@@ -142,14 +142,14 @@ struct WideColumns {
 
 /// As WideColumns, with one class of each row (-1 for none) read as `fill`.
 template <class T>
-struct WideColumnsExcluding {
+struct WideColumnsBeside {
     const WideColumns<T> columns;
-    const T* excluded;
+    const T* aside;
     const T fill;
 
     LOGITLOSS_INLINE Wide at(std::size_t j, std::size_t lane) const {
         const Wide x = columns.at(j, lane);
-        const Wide out = wide_load(excluded + lane);
+        const Wide out = wide_load(aside + lane);
         const Vec<double> own = class_number<double>(j);
         const Vec<double> value = splat(static_cast<double>(fill));
         return {select(equal(own, out.lower), value, x.lower), select(equal(own, out.upper), value, x.upper)};

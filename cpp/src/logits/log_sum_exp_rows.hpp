@@ -2,7 +2,7 @@
 //
 // A row is cut into blocks of block_size classes. Each block gives a RowBlock, wherever and on whichever thread; the
 // blocks of a row merge into RowSums, which a kernel turns into the row's end. Rows that hold +inf, NaN or huge values
-// come out `careful`, and their ends are made here in float64.
+// come out `needs_float64`, and their ends are made here in float64.
 #pragma once
 
 #include <algorithm>
@@ -14,13 +14,13 @@
 #include "kernels/kernel_table.hpp"
 #include "layout/staging.hpp"
 #include "layout/strided_sum.hpp"
-#include "logits/tile_sums.hpp"
+#include "logits/row_lanes.hpp"
 
 namespace logitloss::detail {
 
-/// Which class is taken out of a row's sum. The relative accuracy of that class's own loss and gradient hangs on it
+/// Which class is set aside from a row's sum. The relative accuracy of that class's own loss and gradient hangs on it
 /// (Note [confident rows]).
-enum class TakenOut { none, target, largest };
+enum class SetAside { none, target, largest };
 
 /// The larger number; NaN only if both are.
 inline double larger(double a, double b) { return a > b || b != b ? a : b; }
@@ -38,13 +38,13 @@ inline double power_of_two(double k) {
 /// One block of a row.
 template <class T>
 struct RowBlock {
-    BlockState others;                 ///< without the class that is taken out
-    std::size_t out_index = no_index;  ///< that class, within the block; no_index if it is not in this one
-    double out_logit = -INFINITY;      ///< its logit
-    double gaps = 0.0;                 ///< sum_j q_j (reference - x_j)
-    double reference = 0.0;            ///< the block's largest logit, or 0 if that is not finite
-    double mass = 0.0;                 ///< sum_j q_j without the class taken out
-    double out_mass = 0.0;             ///< q of that class
+    BlockState others;                   ///< without the class that is taken out
+    std::size_t aside_index = no_index;  ///< that class, within the block; no_index if it is not in this one
+    double aside_logit = -INFINITY;      ///< its logit
+    double gaps = 0.0;                   ///< sum_j q_j (reference - x_j)
+    double reference = 0.0;              ///< the block's largest logit, or 0 if that is not finite
+    double mass = 0.0;                   ///< sum_j q_j without the class set aside
+    double aside_mass = 0.0;             ///< q of that class
 };
 
 /// Coefficients of a block's linear term: numbers of type T or, where T is too narrow for them, read piece by piece in
@@ -82,34 +82,34 @@ struct BlockCoefficients {
 /// All blocks of a row together.
 template <class T>
 struct RowSums {
-    bool careful = false;
-    double sum = 0.0;  ///< of the exponentials, without the class taken out
+    bool needs_float64 = false;
+    double sum = 0.0;  ///< of the exponentials, without the class set aside
     double exponent = no_exponent;
-    T max = T(0);                      ///< the largest logit of all
-    T out_logit = T(0);                ///< logit of the class taken out
-    std::size_t out_class = no_index;  ///< its index
-    double gaps = 0.0;                 ///< sum_j q_j (max - x_j)
-    double other_mass = 0.0;           ///< sum_j q_j without the class taken out
-    double out_mass = 0.0;             ///< q of that class
+    T max = T(0);                        ///< the largest logit of all
+    T aside_logit = T(0);                ///< logit of the class set aside
+    std::size_t aside_class = no_index;  ///< its index
+    double gaps = 0.0;                   ///< sum_j q_j (max - x_j)
+    double other_mass = 0.0;             ///< sum_j q_j without the class set aside
+    double aside_mass = 0.0;             ///< q of that class
 };
 
-/// The end of a careful row: what LogSumExpEnds and ExcludedEnds hold of others.
+/// The end of a needs_float64 row: what LogSumExpEnds and AsideEnds hold of others.
 struct RowEnd {
     double lse = 0.0;          ///< L
-    double gap = 0.0;          ///< L - logit of the class taken out, or L - max where none is
+    double gap = 0.0;          ///< L - logit of the class set aside, or L - max where none is
     double base = 0.0;         ///< exponentials are exp(x - base)
     double scale = 0.0;        ///< 1 / their sum: probabilities are scale * exponentials
-    double probability = 0.0;  ///< of the class taken out
+    double probability = 0.0;  ///< of the class set aside
     double complement = 0.0;   ///< 1 - probability, to relative accuracy
     double above_max = 0.0;    ///< L - the largest logit, to relative accuracy
 };
 
-/// What careful_write takes the exponentials against, of a row that is written with it: a careful one, or one whose
+/// What float64_write takes the exponentials against, of a row that is written with it: a needs_float64 one, or one whose
 /// factors T does not hold though it may hold their products with exponentials.
 template <class Write>
 double reference_of(const Write& row) {
     constexpr double ln2 = 0x1.62e42fefa39efp-1;
-    return row.careful ? row.base : row.base * ln2;
+    return row.needs_float64 ? row.base : row.base * ln2;
 }
 
 /// Merges states exactly: powers of two scale without rounding, so only the order of the additions could matter, and
@@ -117,7 +117,7 @@ double reference_of(const Write& row) {
 class StateMerger {
 public:
     void add(std::size_t index, const BlockState& state) {
-        slow_ |= state.kind == BlockKind::slow;
+        slow_ |= state.kind == BlockKind::needs_float64;
         if (state.kind != BlockKind::normal) {
             deep_ |= state.max > -INFINITY;
             return;
@@ -130,7 +130,7 @@ public:
     }
     /// Whether the fast kernels' sums hold. Deep classes, below -2^17, add nothing to a row whose exponent is far
     /// above theirs; otherwise they decide it.
-    bool careful(double anchor) const {
+    bool needs_float64(double anchor) const {
         constexpr double far_above_deep = -180000.0;  // an exponent; that of -fast_limit is -189,094
         return slow_ || (deep_ && larger(exponent_, anchor) < far_above_deep);
     }
@@ -148,18 +148,19 @@ private:
 template <class T>
 class RowReducer {
 public:
-    RowReducer(const Kernels<T>& kernels, TakenOut taken_out) : kernels_(kernels), taken_out_(taken_out) {}
+    RowReducer(const Kernels<T>& kernels, SetAside set_aside) : kernels_(kernels), set_aside_(set_aside) {}
 
     /// `x`: the block's n logits. `target`: index of the target within the block, or no_index. `exponentials`: where
-    /// to keep those of a normal block, or null. `along`: as block_state takes it.
-    RowBlock<T> reduce(const T* x, std::size_t n, std::size_t target, T* exponentials, const KeptRow<T>* along) const {
+    /// to keep those of a normal block, or null. `pending`: as block_state takes it.
+    RowBlock<T> reduce(const T* x, std::size_t n, std::size_t target, T* exponentials,
+                       const PendingRow<T>* pending) const {
         RowBlock<T> block;
-        block.out_index = target;
-        if (taken_out_ == TakenOut::largest)
-            block.out_index = kernels_.find(x, n, kernels_.largest(x, n));
-        kernels_.block_state(x, n, block.out_index, &block.others, exponentials, along);
-        if (block.out_index != no_index)
-            block.out_logit = static_cast<double>(x[block.out_index]);
+        block.aside_index = target;
+        if (set_aside_ == SetAside::largest)
+            block.aside_index = kernels_.find(x, n, kernels_.largest(x, n));
+        kernels_.block_state(x, n, block.aside_index, &block.others, exponentials, pending);
+        if (block.aside_index != no_index)
+            block.aside_logit = static_cast<double>(x[block.aside_index]);
         return block;
     }
 
@@ -168,11 +169,11 @@ public:
         set_reference(block);
         block.gaps = kernels_.sum_gaps(x, q, n, static_cast<T>(block.reference));
         if (q == nullptr) {
-            block.out_mass = block.out_index == no_index ? 0.0 : 1.0;
-            block.mass = static_cast<double>(n) - block.out_mass;
+            block.aside_mass = block.aside_index == no_index ? 0.0 : 1.0;
+            block.mass = static_cast<double>(n) - block.aside_mass;
         } else {
-            block.out_mass = block.out_index == no_index ? 0.0 : static_cast<double>(q[block.out_index]);
-            block.mass = kernels_.sum(q, n, block.out_index);
+            block.aside_mass = block.aside_index == no_index ? 0.0 : static_cast<double>(q[block.aside_index]);
+            block.mass = kernels_.sum(q, n, block.aside_index);
         }
     }
 
@@ -187,8 +188,8 @@ public:
                 if (piece[i] == 0.0)
                     continue;
                 gaps.add(first + i, piece[i] * (block.reference - static_cast<double>(x[first + i])));
-                if (first + i == block.out_index)
-                    block.out_mass = piece[i];
+                if (first + i == block.aside_index)
+                    block.aside_mass = piece[i];
                 else
                     mass.add(first + i, piece[i]);
             }
@@ -207,9 +208,9 @@ public:
         double top = -INFINITY;
         for (std::size_t b = 0; b < count; ++b) {
             merger.add(b, blocks[b].others);
-            if (b != out_block && blocks[b].out_index != no_index)
+            if (b != out_block && blocks[b].aside_index != no_index)
                 merger.add(b, state_of_out(blocks[b]));
-            top = larger(top, larger(blocks[b].others.max, blocks[b].out_logit));
+            top = larger(top, larger(blocks[b].others.max, blocks[b].aside_logit));
         }
         row.max = static_cast<T>(top);
         take_out(blocks, out_block, row);
@@ -230,16 +231,16 @@ public:
 
 private:
     static void set_reference(RowBlock<T>& block) {
-        const double top = larger(block.others.max, block.out_logit);
+        const double top = larger(block.others.max, block.aside_logit);
         block.reference = std::isfinite(top) ? top : 0.0;
     }
 
     /// A row of one block: what merging would give, without its steps.
     void only(const RowBlock<T>& block, RowSums<T>& row) const {
-        const std::size_t out_block = block.out_index == no_index ? no_index : 0;
+        const std::size_t out_block = block.aside_index == no_index ? no_index : 0;
         StateMerger merger;
         merger.add(0, block.others);
-        row.max = static_cast<T>(larger(block.others.max, block.out_logit));
+        row.max = static_cast<T>(larger(block.others.max, block.aside_logit));
         take_out(&block, out_block, row);
         end(merger, anchor(&block, out_block), out_block, row);
         row.gaps = block.gaps;
@@ -247,39 +248,39 @@ private:
     }
 
     void end(const StateMerger& merger, double anchor, std::size_t out_block, RowSums<T>& row) const {
-        row.careful = merger.careful(anchor) || unusable(row.out_logit, out_block) ||
-                      nothing_at_all(merger.exponent(), out_block);
+        row.needs_float64 = merger.needs_float64(anchor) || unusable(row.aside_logit, out_block) ||
+                            nothing_at_all(merger.exponent(), out_block);
         row.sum = merger.sum();
         row.exponent = merger.exponent();
     }
 
-    /// The class taken out of a block whose row takes out another one.
+    /// The class set aside of a block whose row takes out another one.
     BlockState state_of_out(const RowBlock<T>& block) const {
-        const T logit = static_cast<T>(block.out_logit);
+        const T logit = static_cast<T>(block.aside_logit);
         BlockState state;
         kernels_.block_state(&logit, 1, no_index, &state, nullptr, nullptr);
         return state;
     }
-    /// Exponent, to within rounding, of the class taken out of the row.
+    /// Exponent, to within rounding, of the class set aside of the row.
     static double anchor(const RowBlock<T>* blocks, std::size_t out_block) {
         constexpr double log2e = 0x1.71547652b82fep+0;
-        return out_block == no_index ? no_exponent : blocks[out_block].out_logit * log2e;
+        return out_block == no_index ? no_exponent : blocks[out_block].aside_logit * log2e;
     }
     /// Nothing was summed and no class stands beside the sum: all -inf, or all deep.
     bool nothing_at_all(double exponent, std::size_t out_block) const {
         return exponent == no_exponent && out_block == no_index;
     }
-    bool unusable(T out_logit, std::size_t out_block) const {
-        return out_block != no_index && !(std::fabs(static_cast<double>(out_logit)) <= fast_limit);
+    bool unusable(T aside_logit, std::size_t out_block) const {
+        return out_block != no_index && !(std::fabs(static_cast<double>(aside_logit)) <= fast_limit);
     }
 
-    /// The block whose class is taken out of the row: the target's, or the first that holds the row's largest.
+    /// The block whose class is set aside from the row: the target's, or the first that holds the row's largest.
     std::size_t find_out_block(const RowBlock<T>* blocks, std::size_t count) const {
         std::size_t found = no_index;
         for (std::size_t b = 0; b < count; ++b) {
-            if (blocks[b].out_index == no_index)
+            if (blocks[b].aside_index == no_index)
                 continue;
-            if (found == no_index || blocks[b].out_logit > blocks[found].out_logit)
+            if (found == no_index || blocks[b].aside_logit > blocks[found].aside_logit)
                 found = b;
         }
         return found;
@@ -288,16 +289,16 @@ private:
     void take_out(const RowBlock<T>* blocks, std::size_t out_block, RowSums<T>& row) const {
         if (out_block == no_index)
             return;
-        row.out_class = out_block * block_size + blocks[out_block].out_index;
-        row.out_logit = static_cast<T>(blocks[out_block].out_logit);
-        row.out_mass = blocks[out_block].out_mass;
+        row.aside_class = out_block * block_size + blocks[out_block].aside_index;
+        row.aside_logit = static_cast<T>(blocks[out_block].aside_logit);
+        row.aside_mass = blocks[out_block].aside_mass;
     }
 
     /// sum_j q_j (max - x_j) from the blocks' own references: nothing cancels, all differences have one sign.
     void merge_linear(const RowBlock<T>* blocks, std::size_t count, std::size_t out_block, RowSums<T>& row) const {
         StridedSum gaps, others;
         for (std::size_t b = 0; b < count; ++b) {
-            const double block_mass = blocks[b].mass + blocks[b].out_mass;
+            const double block_mass = blocks[b].mass + blocks[b].aside_mass;
             const double drop = static_cast<double>(row.max) - blocks[b].reference;
             gaps.add(b, blocks[b].gaps + (block_mass == 0.0 ? 0.0 : block_mass * drop));
             others.add(b, b == out_block ? blocks[b].mass : block_mass);
@@ -307,13 +308,13 @@ private:
     }
 
     const Kernels<T>& kernels_;
-    TakenOut taken_out_;
+    SetAside set_aside_;
 };
 
-/// The end of a careful row from what careful_max and careful_sum gave.
+/// The end of a needs_float64 row from what float64_max and float64_sum gave.
 ///   others_max, others_sum: the largest of the other classes and sum_j exp(x_j - others_max) of them;
-///   logit: of the class taken out, -inf and `present` false where none is.
-inline RowEnd careful_end(const Kernels<double>& float64, TakenOut taken_out, double others_max, double others_sum,
+///   logit: of the class set aside, -inf and `present` false where none is.
+inline RowEnd float64_end(const Kernels<double>& float64, SetAside set_aside, double others_max, double others_sum,
                           double logit, bool present) {
     const auto log1p = [&](double x) {
         float64.log1p(&x, 1, &x);
@@ -331,7 +332,7 @@ inline RowEnd careful_end(const Kernels<double>& float64, TakenOut taken_out, do
         const bool any_nan = std::isnan(others_max) || std::isnan(logit);
         end.lse = any_nan ? nan : top;
         // L - z_j is infinite but where z_j is the +inf itself, and a target there has no loss.
-        const bool target_is_infinite = taken_out == TakenOut::target && logit == INFINITY;
+        const bool target_is_infinite = set_aside == SetAside::target && logit == INFINITY;
         if (!any_nan && top == INFINITY && present && !target_is_infinite)
             end.gap = INFINITY;
         return end;

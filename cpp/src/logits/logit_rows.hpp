@@ -23,11 +23,11 @@ namespace logitloss::detail {
 /// Rows of a tile, or of a batch of rows of one block, between their sweeps.
 template <class T>
 struct LogitTile {
-    Tile tile;
+    RowTile tile;
     std::size_t written = 0;    ///< of a batch: rows that are written, or need not be; all of them in the beginning
     T* exponentials = nullptr;  ///< where they are kept; null if they are not
     Columns<const T> columns{nullptr, 0};  ///< of rows side by side
-    TileSums<T> sums;
+    RowLanes<T> sums;
 };
 
 /// Numbers of rows of few classes, an array a quantity.
@@ -47,7 +47,7 @@ struct Scratch {
     Buffer<T> transformed_columns;
     std::vector<RowBlock<T>> blocks;  ///< of a row of several that leaves its tile
     LogitTile<T> tiles[2];  ///< of batches, the second is the one before, which is written while the first is read
-    TileSums<T> alone;      ///< of a row that leaves its tile or batch
+    RowLanes<T> alone;      ///< of a row that leaves its tile or batch
     FewClassRows few;
     const float* known_lse = nullptr;  ///< of a tile's rows whose log-sum-exp is known, NaN of the others
     std::size_t turn = 0;
@@ -99,7 +99,7 @@ struct FewClassPlan {
 };
 
 /// Where the rows of few classes are, and where they are written.
-inline void set_input(const RowInput<float>& x, const Kernels<float>& kernels, const Tile& tile,
+inline void set_input(const RowInput<float>& x, const Kernels<float>& kernels, const RowTile& tile,
                       Scratch<float>& scratch, FewClasses& few) {
     const TileLayout<const float> at = x.layout(kernels, tile, few.classes, scratch.logit_columns);
     few.x = at.data;
@@ -107,7 +107,7 @@ inline void set_input(const RowInput<float>& x, const Kernels<float>& kernels, c
     few.class_step = at.class_step;
     few.next = x.next(tile, few.classes);
 }
-inline void set_output(const RowOutput<float>& out, const Tile& tile, Scratch<float>& scratch, FewClasses& few) {
+inline void set_output(const RowOutput<float>& out, const RowTile& tile, Scratch<float>& scratch, FewClasses& few) {
     const TileLayout<float> at = out.layout(tile, scratch.out_columns);
     few.out = at.data;
     few.out_row_step = at.row_step;
@@ -126,36 +126,36 @@ struct EndsAlone<Loss, std::void_t<decltype(&Loss::end_alone)>> : std::true_type
 /// last way.
 ///
 /// A Loss over element type T has
-///   const Positions& positions();  const KernelTable& table();  TakenOut taken_out();
-///   EndParts end_parts()                                   what it wants of rows with a class taken out
-///   void read_rows(const Tile&, TileSums&)                 sets `read`, `target`, `label`; counts on TileSums::start
+///   const Positions& positions();  const KernelTable& table();  SetAside set_aside();
+///   EndParts end_parts()                                   what it wants of rows with a class set aside
+///   void read_rows(const RowTile&, RowLanes&)                 sets `read`, `target`, `label`; counts on RowLanes::start
 ///   Write skip(const RowPlace&)                            ends a row that is not read; how its gradient is written
 ///   const T* logits(const RowPlace&, first, n, Scratch&)   n classes from `first` on
 ///   bool linear()                                          whether it wants sums over coefficients, which are
 ///   const T* coefficients(const RowPlace&, first, n, Scratch&)   (null: all 1)
 ///   bool has_values()                                      whether log-sum-exps of rows that are summed whole are wanted,
 ///   double summed_again_below(classes)                     and sums in two parts where LSE - max is less than this
-///   void end_rows(const Tile&, TileSums&)                  losses, and what the second sweep needs
-///   bool has_losses()                                      whether end_rows sets TileSums::loss
+///   void finish_rows(const RowTile&, RowLanes&)                  losses, and what the second sweep needs
+///   bool has_losses()                                      whether finish_rows sets RowLanes::loss
 ///   bool writes(), bool writes_exponentials()              whether there is an output, and one made of exponentials
-///   Write write_of(const TileSums&, r, bool careful, std::size_t out_class)   what `write` needs of a row
-///   void end_alone(const RowPlace&, TileSums&, Write&, Scratch&)
+///   Write write_of(const RowLanes&, r, bool needs_float64, std::size_t aside_class)   what `write` needs of a row
+///   void end_alone(const RowPlace&, RowLanes&, Write&, Scratch&)
 ///                                                          the last word on a row that stood alone, if there is one
 ///   void write(const RowPlace&, const Write&, first, n, const T* exponentials, Scratch&)
 ///                                                          exponentials: as block_state kept them, or null
-///   bool goes_along(const Write&)                          whether a row of one block is no more than
-///   KeptRow<T> kept_row(const RowPlace&, const Write&, const T* exponentials)
+///   bool can_write_during_sweep(const Write&)                          whether a row of one block is no more than
+///   PendingRow<T> pending_row(const RowPlace&, const Write&, const T* exponentials)
 ///                                                          written straight to its place
 /// For tiles, whose rows are whole,
-///   Columns<const T> columns(const Tile&, TileSums&, Scratch&)
-///   NextTile next(const Tile&)                             of the logits
-///   bool reads_columns_again()                             whether the class taken out must be back in its place
-///   const T* column_coefficients(const Tile&, const TileSums&, Scratch&)   tile.lanes apart
-///   void write_columns(const Tile&, const TileSums&, Columns<const T>, const T* exponentials, Scratch&)
+///   Columns<const T> columns(const RowTile&, RowLanes&, Scratch&)
+///   NextTile next(const RowTile&)                             of the logits
+///   bool reads_columns_again()                             whether the class set aside must be back in its place
+///   const T* column_coefficients(const RowTile&, const RowLanes&, Scratch&)   tile.lanes apart
+///   void write_columns(const RowTile&, const RowLanes&, Columns<const T>, const T* exponentials, Scratch&)
 /// and for rows of few float32 classes,
 ///   FewClassPlan few_classes()
-///   void begin_few(const Tile&, FewClassRows&, FewClasses&, Scratch&)   where they are, and what multiplies them
-///   bool end_few(const Tile&, const FewClasses&, FewClassRows&, Scratch&)   results; may mark more rows as odd
+///   void begin_few(const RowTile&, FewClassRows&, FewClasses&, Scratch&)   where they are, and what multiplies them
+///   bool end_few(const RowTile&, const FewClasses&, FewClassRows&, Scratch&)   results; may mark more rows as odd
 ///   void keep_few(const RowPlace&, const FewClassRows&, r)   the result of a row that left for its gradient
 template <class T, class Loss>
 class LogitRows : public RowProblem {
@@ -177,7 +177,7 @@ public:
     static constexpr std::size_t blocks_at_a_time = 4096;
 
     LogitRows(Loss& loss, const RowPlan& plan, bool staged)
-        : loss_(loss), plan_(plan), staged_(staged), reducer_(kernels(), loss.taken_out()) {
+        : loss_(loss), plan_(plan), staged_(staged), reducer_(kernels(), loss.set_aside()) {
         if constexpr (sizeof(T) == sizeof(float)) {
             if (plan.tiled() && plan.classes <= most_few_classes)
                 few_ = loss.few_classes();
@@ -202,7 +202,7 @@ public:
 
     /// Rows of few classes by themselves, but those that are odd.
     template <class Rest>
-    bool take_most(const Tile& tile, double* losses, Scratch& scratch, const Rest& rest) const {
+    bool take_most(const RowTile& tile, double* losses, Scratch& scratch, const Rest& rest) const {
         if constexpr (sizeof(T) == sizeof(float)) {
             if (!few_.takes)
                 return false;
@@ -225,45 +225,45 @@ public:
     }
 
     // Of many rows.
-    void begin(const Tile& tile, TileRows&, Scratch& scratch) const {
+    void begin(const RowTile& tile, TileRows&, Scratch& scratch) const {
         LogitTile<T>& now = scratch.now();
         now.tile = tile;
         now.sums.start(tile);
         loss_.read_rows(tile, now.sums);
     }
-    void reduce_columns(int, const Tile&, TileRows&, Scratch& scratch) const {
+    void reduce_columns(int, const RowTile&, TileRows&, Scratch& scratch) const {
         if (plan_.tiled())
             sum_tile(scratch.now(), scratch);
         else
             sum_batch(scratch.now(), scratch.before(), scratch);
     }
-    void end(const Tile& tile, TileRows&, double* losses, Scratch& scratch) const {
-        TileSums<T>& sums = scratch.now().sums;
+    void end(const RowTile& tile, TileRows&, double* losses, Scratch& scratch) const {
+        RowLanes<T>& sums = scratch.now().sums;
         if (scratch.known_lse != nullptr)
             for (std::size_t r = 0; r < tile.count; ++r)
                 if (scratch.known_lse[r] == scratch.known_lse[r])
                     sums.whole.lse[r] = static_cast<double>(scratch.known_lse[r]);
-        loss_.end_rows(tile, sums);
-        if (!plan_.tiled() && (!sums.all_read || sums.any_careful))
+        loss_.finish_rows(tile, sums);
+        if (!plan_.tiled() && (!sums.all_read || sums.any_needs_float64))
             end_others(scratch.now(), scratch);
-        else if (plan_.tiled() && (sums.any_careful || (writes() && !sums.writable)))
+        else if (plan_.tiled() && (sums.any_needs_float64 || (writes() && !sums.writable)))
             write_tile_by_rows(scratch.now(), scratch);
         if (has_losses())
             std::copy(sums.loss, sums.loss + tile.count, losses);
     }
-    void write_columns(const Tile& tile, TileRows&, Scratch& scratch) const {
+    void write_columns(const RowTile& tile, TileRows&, Scratch& scratch) const {
         LogitTile<T>& now = scratch.now();
         if (!plan_.tiled()) {
             now.written = 0;
             scratch.turn = 1 - scratch.turn;
-        } else if (!now.sums.any_careful && now.sums.writable) {
+        } else if (!now.sums.any_needs_float64 && now.sums.writable) {
             loss_.write_columns(tile, now.sums, now.columns, now.exponentials, scratch);
         }
     }
     void finish(Scratch& scratch) const { write_rest(scratch.before(), scratch); }
 
     // Of one row.
-    void begin(const Tile& tile, Row* row, Scratch& scratch) const {
+    void begin(const RowTile& tile, Row* row, Scratch& scratch) const {
         row->place = tile.place(0);
         row->read = reads(row->place, scratch.now().sums);
     }
@@ -282,7 +282,7 @@ public:
         if (row.folded == plan_.blocks)
             reducer_.end_fold(row.merger, row.top, row.sums);
     }
-    void end(const Tile&, Row* row, double* loss, Scratch& scratch) const {
+    void end(const RowTile&, Row* row, double* loss, Scratch& scratch) const {
         *loss = 0.0;
         if (row->read)
             row->write = end_of(row->place, row->sums, scratch.now().sums, *loss, scratch);
@@ -306,7 +306,7 @@ private:
     // -------------------------------------------------------------------------------------------- rows of few classes
 
     template <class Rest>
-    void hand_odd_rows(const Tile& tile, FewClassRows& rows, double* losses, const Rest& rest) const {
+    void hand_odd_rows(const RowTile& tile, FewClassRows& rows, double* losses, const Rest& rest) const {
         std::copy(losses, losses + tile.count, rows.loss);
         const auto end_of_run = [&](std::size_t first) {
             std::size_t end = first;
@@ -327,7 +327,7 @@ private:
     }
     /// A state holds the value that the rows have without one.
     template <class Rest>
-    void go_on(const Tile& tile, FewClassRows& rows, Scratch& scratch, const Rest& rest) const {
+    void go_on(const RowTile& tile, FewClassRows& rows, Scratch& scratch, const Rest& rest) const {
         for (std::size_t r = 0; r < tile.count; ++r)
             if (rows.odd[r] != 0.0f)
                 rows.lse[r] = std::numeric_limits<float>::quiet_NaN();
@@ -341,47 +341,47 @@ private:
     // ------------------------------------------------------------------------------------------- rows side by side
 
     void sum_tile(LogitTile<T>& now, Scratch& scratch) const {
-        const Tile& tile = now.tile;
-        TileSums<T>& sums = now.sums;
+        const RowTile& tile = now.tile;
+        RowLanes<T>& sums = now.sums;
         const Columns<const T> x = now.columns = loss_.columns(tile, sums, scratch);
         const NextTile next = loss_.next(tile);
-        const TakenOut taken_out = loss_.taken_out();
+        const SetAside set_aside = loss_.set_aside();
         T* const own = scratch.own_columns(x.data);
-        if (taken_out == TakenOut::none) {
+        if (set_aside == SetAside::none) {
             const bool near = sum_columns(kernels(), tile, x, plan_.classes, sums, next, now.exponentials);
             if (Again again; pick_again(tile, near, sums, again))
                 sum_columns_again(kernels(), tile, x, plan_.classes, again.wanted, sums);
         } else {
-            sum_columns_excluding(kernels(), tile, taken_out == TakenOut::largest, loss_.end_parts(), x, own,
-                                  plan_.classes, sums, next, now.exponentials);
+            sum_columns_beside(kernels(), tile, set_aside == SetAside::largest, loss_.end_parts(), x, own,
+                               plan_.classes, sums, next, now.exponentials);
         }
-        if (own != nullptr && taken_out != TakenOut::none && loss_.reads_columns_again())
-            TakenOutOfColumns<T>(tile, sums.target, own).put_back(sums.excluding.logit);
+        if (own != nullptr && set_aside != SetAside::none && loss_.reads_columns_again())
+            AsideInColumns<T>(tile, sums.target, own).put_back(sums.aside.logit);
         if (loss_.linear()) {
             sums.coefficients = loss_.column_coefficients(tile, sums, scratch);
             add_linear_columns(kernels(), tile, x, plan_.classes, sums);
         }
     }
 
-    /// A tile with a row that must be careful, or is written with care: its rows one after another.
+    /// A tile with a row that needs float64, or is written with care: its rows one after another.
     void write_tile_by_rows(LogitTile<T>& now, Scratch& scratch) const {
-        TileSums<T>& sums = now.sums;
+        RowLanes<T>& sums = now.sums;
         for (std::size_t r = 0; r < now.tile.count; ++r) {
             const RowPlace place = place_in(now.tile, r, sums);
             if (!sums.reads(r))
                 write_row(place, loss_.skip(place), nullptr, scratch);
-            else if (sums.any_careful && sums.careful[r])
+            else if (sums.any_needs_float64 && sums.needs_float64[r])
                 write_row(place, end_alone(place, r, sums, scratch), nullptr, scratch);
             else if (writes())
-                write_row(place, loss_.write_of(sums, r, false, out_class_of(sums, r)), nullptr, scratch);
+                write_row(place, loss_.write_of(sums, r, false, aside_class_of(sums, r)), nullptr, scratch);
         }
     }
 
-    static std::size_t out_class_of(const TileSums<T>& sums, std::size_t r) {
+    static std::size_t aside_class_of(const RowLanes<T>& sums, std::size_t r) {
         return sums.target[r] < T(0) ? no_index : static_cast<std::size_t>(sums.target[r]);
     }
 
-    RowPlace place_in(const Tile& tile, std::size_t r, const TileSums<T>& sums) const {
+    RowPlace place_in(const RowTile& tile, std::size_t r, const RowLanes<T>& sums) const {
         RowPlace place = tile.place(r);
         place.target = sums.class_of(r, plan_.classes);
         return place;
@@ -396,14 +396,14 @@ private:
     // ------------------------------------------------------------------------------------------- rows of one block
 
     void sum_batch(LogitTile<T>& now, LogitTile<T>& before, Scratch& scratch) const {
-        const Tile& tile = now.tile;
-        TileSums<T>& sums = now.sums;
+        const RowTile& tile = now.tile;
+        RowLanes<T>& sums = now.sums;
         for (std::size_t r = 0; r < tile.count; ++r) {
             const RowPlace place = place_in(tile, r, sums);
-            KeptRow<T> along;
-            const bool goes_along = write_next(before, sums.reads(r) ? &along : nullptr, scratch);
+            PendingRow<T> pending;
+            const bool can_write_during_sweep = write_next(before, sums.reads(r) ? &pending : nullptr, scratch);
             if (sums.reads(r))
-                read_row(place, r, kept(now, r), goes_along ? &along : nullptr, sums, scratch);
+                read_row(place, r, kept(now, r), can_write_during_sweep ? &pending : nullptr, sums, scratch);
             else
                 set_neutral(sums, r);
         }
@@ -414,50 +414,50 @@ private:
     }
 
     /// Sums of a row of one block to lane r of a batch.
-    void read_row(const RowPlace& place, std::size_t r, T* exponentials, const KeptRow<T>* along, TileSums<T>& sums,
-                  Scratch& scratch) const {
-        const RowBlock<T> block = sweep_block(place, 0, plan_.classes, scratch, exponentials, along);
+    void read_row(const RowPlace& place, std::size_t r, T* exponentials, const PendingRow<T>* pending,
+                  RowLanes<T>& sums, Scratch& scratch) const {
+        const RowBlock<T> block = sweep_block(place, 0, plan_.classes, scratch, exponentials, pending);
         const bool others_fit =
             block.others.kind == BlockKind::normal ||
-            (block.out_index != no_index && block.others.max == -INFINITY && block.others.kind == BlockKind::deep);
-        const bool fits = others_fit && (block.out_index == no_index ? loss_.taken_out() == TakenOut::none
-                                                                     : std::fabs(block.out_logit) <= fast_limit);
-        sums.careful[r] = !fits;
-        sums.any_careful |= !fits;
+            (block.aside_index != no_index && block.others.max == -INFINITY && block.others.kind == BlockKind::deep);
+        const bool fits = others_fit && (block.aside_index == no_index ? loss_.set_aside() == SetAside::none
+                                                                       : std::fabs(block.aside_logit) <= fast_limit);
+        sums.needs_float64[r] = !fits;
+        sums.any_needs_float64 |= !fits;
         if (!fits)
             return set_neutral(sums, r);
-        const double top = larger(block.others.max, block.out_logit);
+        const double top = larger(block.others.max, block.aside_logit);
         set_sums(sums, r, block.others.sum, block.others.exponent, static_cast<T>(top),
-                 static_cast<T>(block.out_logit));
-        if (loss_.taken_out() == TakenOut::largest)
-            sums.target[r] = static_cast<T>(block.out_index);
+                 static_cast<T>(block.aside_logit));
+        if (loss_.set_aside() == SetAside::largest)
+            sums.target[r] = static_cast<T>(block.aside_index);
         sums.gaps[r] = block.gaps;
         sums.other_mass[r] = block.mass;
-        sums.out_mass[r] = block.out_mass;
+        sums.aside_mass[r] = block.aside_mass;
     }
 
-    void set_sums(TileSums<T>& sums, std::size_t r, double sum, double exponent, T top, T out_logit) const {
+    void set_sums(RowLanes<T>& sums, std::size_t r, double sum, double exponent, T top, T aside_logit) const {
         sums.max[r] = top;
-        if (loss_.taken_out() == TakenOut::none) {
+        if (loss_.set_aside() == SetAside::none) {
             sums.whole.sum[r] = sum;
             sums.whole.exponent[r] = exponent;
             sums.whole.max[r] = top;
         } else {
-            sums.excluding.sum[r] = sum;
-            sums.excluding.exponent[r] = exponent;
-            sums.excluding.logit[r] = out_logit;
+            sums.aside.sum[r] = sum;
+            sums.aside.exponent[r] = exponent;
+            sums.aside.logit[r] = aside_logit;
         }
     }
     /// Numbers that a lane can be computed with, though nobody wants the result.
-    void set_neutral(TileSums<T>& sums, std::size_t r) const {
+    void set_neutral(RowLanes<T>& sums, std::size_t r) const {
         set_sums(sums, r, 8.0, 0.0, T(0), T(0));  // whose logarithm is not near 0
-        sums.gaps[r] = sums.other_mass[r] = sums.out_mass[r] = 0.0;
+        sums.gaps[r] = sums.other_mass[r] = sums.aside_mass[r] = 0.0;
     }
     /// Ends rows that were read one by one.
-    void end_lanes(const Tile& tile, TileSums<T>& sums, Scratch& scratch) const {
-        if (loss_.taken_out() != TakenOut::none) {
-            sums.excluding.max = sums.max;
-            kernels().excluded_ends(&sums.excluding, tile.lanes, loss_.end_parts());
+    void end_lanes(const RowTile& tile, RowLanes<T>& sums, Scratch& scratch) const {
+        if (loss_.set_aside() != SetAside::none) {
+            sums.aside.max = sums.max;
+            kernels().aside_ends(&sums.aside, tile.lanes, loss_.end_parts());
             return;
         }
         sums.whole.rounding = plan_.classes == 1 ? 0.0 : LogSumExpEnds<T>().rounding;
@@ -478,13 +478,13 @@ private:
     };
 
     /// Whether there are any; `near`: whether a value is near 0.
-    bool pick_again(const Tile& tile, bool near, const TileSums<T>& sums, Again& again) const {
+    bool pick_again(const RowTile& tile, bool near, const RowLanes<T>& sums, Again& again) const {
         const double below = loss_.summed_again_below(plan_.classes);
         if (!loss_.has_values() || !(near || below > 0.0))
             return false;
         bool any = false;
         for (std::size_t r = 0; r < tile.lanes; ++r) {
-            const bool counts = r < tile.count && sums.reads(r) && !(sums.any_careful && sums.careful[r]);
+            const bool counts = r < tile.count && sums.reads(r) && !(sums.any_needs_float64 && sums.needs_float64[r]);
             const bool wanted = counts && (sums.whole.near[r] != 0.0 || sums.whole.above_max[r] < below);
             again.wanted[r] = wanted ? 1.0 : 0.0;
             any |= wanted;
@@ -492,7 +492,7 @@ private:
         return any;
     }
 
-    void sum_again(const RowPlace& place, std::size_t r, TileSums<T>& sums, Scratch& scratch) const {
+    void sum_again(const RowPlace& place, std::size_t r, RowLanes<T>& sums, Scratch& scratch) const {
         PairedSum below;
         double met = 0.0;
         const auto top = static_cast<double>(sums.whole.max[r]);
@@ -510,12 +510,12 @@ private:
 
     /// The rows of a batch that did not end with it: they are written at once.
     void end_others(LogitTile<T>& now, Scratch& scratch) const {
-        TileSums<T>& sums = now.sums;
+        RowLanes<T>& sums = now.sums;
         for (std::size_t r = 0; r < now.tile.count; ++r) {
             const RowPlace place = place_in(now.tile, r, sums);
             if (!sums.reads(r))
                 write_row(place, loss_.skip(place), nullptr, scratch);
-            else if (sums.any_careful && sums.careful[r])
+            else if (sums.any_needs_float64 && sums.needs_float64[r])
                 write_row(place, end_alone(place, r, sums, scratch), nullptr, scratch);
         }
     }
@@ -525,18 +525,18 @@ private:
         return kept_stride_ == 0 ? nullptr : batch.exponentials + r * kept_stride_;
     }
 
-    /// Writes the next row of a batch that has ended, if there is one; or sets `along`, if that is not null, and returns
+    /// Writes the next row of a batch that has ended, if there is one; or sets `pending`, if that is not null, and returns
     /// true: then block_state is to write it.
-    bool write_next(LogitTile<T>& batch, KeptRow<T>* along, Scratch& scratch) const {
-        const TileSums<T>& sums = batch.sums;
+    bool write_next(LogitTile<T>& batch, PendingRow<T>* pending, Scratch& scratch) const {
+        const RowLanes<T>& sums = batch.sums;
         while (batch.written < batch.tile.count) {
             const std::size_t r = batch.written++;
-            if (!sums.reads(r) || (sums.any_careful && sums.careful[r]))
+            if (!sums.reads(r) || (sums.any_needs_float64 && sums.needs_float64[r]))
                 continue;
             const RowPlace place = place_in(batch.tile, r, sums);
-            const Write write = loss_.write_of(sums, r, false, out_class_of(sums, r));
-            if (along != nullptr && kept_stride_ != 0 && loss_.goes_along(write)) {
-                *along = loss_.kept_row(place, write, kept(batch, r));
+            const Write write = loss_.write_of(sums, r, false, aside_class_of(sums, r));
+            if (pending != nullptr && kept_stride_ != 0 && loss_.can_write_during_sweep(write)) {
+                *pending = loss_.pending_row(place, write, kept(batch, r));
                 return true;
             }
             write_row(place, write, kept(batch, r), scratch);
@@ -552,8 +552,8 @@ private:
     // --------------------------------------------------------------------------------------------- rows by themselves
 
     /// A row as a tile of its own.
-    static Tile alone(const RowPlace& place) {
-        Tile tile;
+    static RowTile alone(const RowPlace& place) {
+        RowTile tile;
         tile.first = place.row;
         tile.count = 1;
         tile.lanes = row_batch;
@@ -562,8 +562,8 @@ private:
     }
 
     /// Whether a row is read; sets its target.
-    bool reads(RowPlace& place, TileSums<T>& one) const {
-        const Tile tile = alone(place);
+    bool reads(RowPlace& place, RowLanes<T>& one) const {
+        const RowTile tile = alone(place);
         one.start(tile);
         loss_.read_rows(tile, one);
         place.target = one.class_of(0, plan_.classes);
@@ -571,17 +571,17 @@ private:
     }
 
     /// Row r that leaves its tile or batch, with its loss unless it leaves for its gradient only.
-    Write end_alone(const RowPlace& place, std::size_t r, TileSums<T>& sums, Scratch& scratch) const {
+    Write end_alone(const RowPlace& place, std::size_t r, RowLanes<T>& sums, Scratch& scratch) const {
         double loss;
         const Write write = end_alone(place, loss, scratch);
-        if (!sums.any_careful_terms || !sums.keeps_loss[r])
+        if (!sums.any_needs_exact || !sums.keeps_loss[r])
             sums.loss[r] = loss;
         else if constexpr (EndsAlone<Loss>::value)
             loss_.set_loss(place, sums.loss[r]);
         return write;
     }
     Write end_alone(RowPlace place, double& loss, Scratch& scratch) const {
-        TileSums<T>& one = scratch.alone;
+        RowLanes<T>& one = scratch.alone;
         reads(place, one);
         RowSums<T> row;
         if (plan_.blocks == 1) {
@@ -596,32 +596,32 @@ private:
     }
 
     /// The end of a row from its sums; `one`: the row as `reads` left it.
-    Write end_of(const RowPlace& place, const RowSums<T>& row, TileSums<T>& one, double& loss, Scratch& scratch) const {
-        const Tile tile = alone(place);
+    Write end_of(const RowPlace& place, const RowSums<T>& row, RowLanes<T>& one, double& loss, Scratch& scratch) const {
+        const RowTile tile = alone(place);
         one.loss[0] = 0.0;
         for (std::size_t r = 0; r < tile.lanes; ++r)
             set_neutral(one, r);
-        if (!row.careful)
-            set_sums(one, 0, row.sum, row.exponent, row.max, row.out_logit);
+        if (!row.needs_float64)
+            set_sums(one, 0, row.sum, row.exponent, row.max, row.aside_logit);
         one.gaps[0] = row.gaps;
         one.other_mass[0] = row.other_mass;
-        one.out_mass[0] = row.out_mass;
+        one.aside_mass[0] = row.aside_mass;
         end_lanes(tile, one, scratch);
-        if (row.careful)
-            set_careful_end(careful_row(place, row, scratch), row.max, one);
-        loss_.end_rows(tile, one);
-        Write write = writes() ? loss_.write_of(one, 0, row.careful, row.out_class) : Write{};
-        write.careful = row.careful;
+        if (row.needs_float64)
+            set_float64_end(float64_row(place, row, scratch), row.max, one);
+        loss_.finish_rows(tile, one);
+        Write write = writes() ? loss_.write_of(one, 0, row.needs_float64, row.aside_class) : Write{};
+        write.needs_float64 = row.needs_float64;
         if constexpr (EndsAlone<Loss>::value)
             loss_.end_alone(place, one, write, scratch);
         loss = one.loss[0];
         return write;
     }
 
-    void set_careful_end(const RowEnd& end, T top, TileSums<T>& one) const {
-        one.any_careful = one.careful[0] = true;
+    void set_float64_end(const RowEnd& end, T top, RowLanes<T>& one) const {
+        one.any_needs_float64 = one.needs_float64[0] = true;
         one.max[0] = top;
-        if (loss_.taken_out() == TakenOut::none) {
+        if (loss_.set_aside() == SetAside::none) {
             one.whole.above_max[0] = end.gap;
             one.whole.lse[0] = end.lse;
             one.whole.exponent[0] = end.base;
@@ -630,39 +630,39 @@ private:
             one.whole.others_rest[0] = 0.0;
             return;
         }
-        one.excluding.gap[0] = end.gap;
-        one.excluding.lse[0] = end.lse;
-        one.excluding.base[0] = end.base;
-        one.excluding.scale[0] = end.scale;
-        one.excluding.probability[0] = end.probability;
-        one.excluding.complement[0] = end.complement;
-        one.excluding.above_max[0] = end.above_max;
+        one.aside.gap[0] = end.gap;
+        one.aside.lse[0] = end.lse;
+        one.aside.base[0] = end.base;
+        one.aside.scale[0] = end.scale;
+        one.aside.probability[0] = end.probability;
+        one.aside.complement[0] = end.complement;
+        one.aside.above_max[0] = end.above_max;
     }
 
     RowBlock<T> sweep_block(const RowPlace& place, std::size_t first, std::size_t n, Scratch& scratch, T* exponentials,
-                            const KeptRow<T>* along) const {
+                            const PendingRow<T>* pending) const {
         const T* x = loss_.logits(place, first, n, scratch);
         const bool here = place.target != no_index && place.target >= first && place.target < first + n;
-        RowBlock<T> block = reducer_.reduce(x, n, here ? place.target - first : no_index, exponentials, along);
+        RowBlock<T> block = reducer_.reduce(x, n, here ? place.target - first : no_index, exponentials, pending);
         if (loss_.linear())
             reducer_.add_linear(x, loss_.coefficients(place, first, n, scratch), n, block);
         return block;
     }
 
     /// Whether the blocks of a row are folded as they come, and none is kept: a row may have 100 million classes.
-    bool folds() const { return loss_.taken_out() == TakenOut::none && !loss_.linear(); }
+    bool folds() const { return loss_.set_aside() == SetAside::none && !loss_.linear(); }
 
-    RowEnd careful_row(const RowPlace& place, const RowSums<T>& sums, Scratch& scratch) const {
+    RowEnd float64_row(const RowPlace& place, const RowSums<T>& sums, Scratch& scratch) const {
         const Kernels<T>& kernels = this->kernels();
-        const auto excluded = [&](std::size_t first, std::size_t n) {
-            const bool here = sums.out_class != no_index && sums.out_class >= first && sums.out_class < first + n;
-            return here ? sums.out_class - first : no_index;
+        const auto aside = [&](std::size_t first, std::size_t n) {
+            const bool here = sums.aside_class != no_index && sums.aside_class >= first && sums.aside_class < first + n;
+            return here ? sums.aside_class - first : no_index;
         };
         double top = -std::numeric_limits<double>::infinity();
         for (std::size_t b = 0; b < plan_.blocks; ++b) {
             const std::size_t first = b * block_size;
             const T* x = loss_.logits(place, first, length(b), scratch);
-            const double block_top = kernels.careful_max(x, length(b), excluded(first, length(b)));
+            const double block_top = kernels.float64_max(x, length(b), aside(first, length(b)));
             top = block_top > top || block_top != block_top ? block_top : top;
         }
         StridedSum sum;
@@ -670,11 +670,11 @@ private:
             for (std::size_t b = 0; b < plan_.blocks; ++b) {
                 const std::size_t first = b * block_size;
                 const T* x = loss_.logits(place, first, length(b), scratch);
-                sum.add(b, kernels.careful_sum(x, length(b), excluded(first, length(b)), top));
+                sum.add(b, kernels.float64_sum(x, length(b), aside(first, length(b)), top));
             }
-        const bool present = sums.out_class != no_index;
-        const double logit = present ? static_cast<double>(sums.out_logit) : -std::numeric_limits<double>::infinity();
-        return careful_end(loss_.table().float64, loss_.taken_out(), top, sum.total(), logit, present);
+        const bool present = sums.aside_class != no_index;
+        const double logit = present ? static_cast<double>(sums.aside_logit) : -std::numeric_limits<double>::infinity();
+        return float64_end(loss_.table().float64, loss_.set_aside(), top, sum.total(), logit, present);
     }
 
     Loss& loss_;

@@ -28,7 +28,7 @@ struct ExactArguments {
 /// The elements of a block that go through the float64 kernel, their results rounded once.
 ///
 /// Note [elements in float64]: a float64 target that float32 would round takes the digits of 1 - t with it, and
-/// weights, or what they multiply, may leave the range of float32. Elements with such arguments are taken out of the
+/// weights, or what they multiply, may leave the range of float32. Elements with such arguments are set aside from the
 /// block (the float32 kernel sees them with weight 0), computed side by side in float64, and put back. What an element
 /// takes depends on its own arguments only, so its bits are the same wherever it stands; a float64 array of numbers
 /// that float32 holds costs a look at each. A factor of the gradient alone takes only the gradient from here: the loss

@@ -110,7 +110,7 @@ public:
     }
 
     /// All classes of a tile's rows, where they lie or in `buffer`.
-    Columns<const T> columns(const Kernels<T>& kernels, const Tile& tile, std::size_t classes,
+    Columns<const T> columns(const Kernels<T>& kernels, const RowTile& tile, std::size_t classes,
                              ColumnBuffer<T>& buffer) const {
         char* start = data_ + tile.offset[operand_];
         if (tile.count == tile.lanes && side_by_side_)
@@ -118,7 +118,7 @@ public:
         return {copy(kernels, tile, classes, buffer), static_cast<std::ptrdiff_t>(tile.lanes)};
     }
     /// All classes of a tile's rows, where they lie or in `buffer`; only of direct ones may there be more than most_lanes.
-    TileLayout<const T> layout(const Kernels<T>& kernels, const Tile& tile, std::size_t classes,
+    TileLayout<const T> layout(const Kernels<T>& kernels, const RowTile& tile, std::size_t classes,
                                ColumnBuffer<T>& buffer) const {
         if (direct_)
             return {reinterpret_cast<const T*>(data_ + tile.offset[operand_]),
@@ -127,7 +127,7 @@ public:
         return {x.data, 1, x.stride};
     }
     /// What to fetch while a tile's columns are computed: the rows after it, or nothing that costs.
-    NextTile next(const Tile& tile, std::size_t classes) const {
+    NextTile next(const RowTile& tile, std::size_t classes) const {
         const std::ptrdiff_t step = tile.step[operand_];
         const auto start =
             reinterpret_cast<std::uintptr_t>(data_) +
@@ -139,7 +139,7 @@ public:
         return {start, 0, 0};
     }
     /// As columns(), but always copied.
-    T* copy(const Kernels<T>& kernels, const Tile& tile, std::size_t classes, ColumnBuffer<T>& buffer) const {
+    T* copy(const Kernels<T>& kernels, const RowTile& tile, std::size_t classes, ColumnBuffer<T>& buffer) const {
         char* start = data_ + tile.offset[operand_];
         const std::ptrdiff_t step = tile.step[operand_];
         T* columns = buffer.columns.data();
@@ -166,7 +166,7 @@ public:
 
 private:
     /// A tile's rows, one after another.
-    void gather_rows(const Tile& tile, std::size_t classes, T* out) const {
+    void gather_rows(const RowTile& tile, std::size_t classes, T* out) const {
         char* start = data_ + tile.offset[operand_];
         const std::ptrdiff_t step = tile.step[operand_];
         if (lines_.rows_in_one_line(step))
@@ -218,21 +218,21 @@ public:
     }
 
     /// Where to write all classes of a tile's rows; `store_columns` must follow.
-    Columns<T> columns(const Tile& tile, ColumnBuffer<T>& buffer) const {
+    Columns<T> columns(const RowTile& tile, ColumnBuffer<T>& buffer) const {
         if (tile.count == tile.lanes && side_by_side_)
             return {reinterpret_cast<T*>(data_ + tile.offset[operand_]),
                     lines_.stride() / static_cast<std::ptrdiff_t>(sizeof(T))};
         return {buffer.columns.data(), static_cast<std::ptrdiff_t>(tile.lanes)};
     }
     /// As columns(), but rows where they lie.
-    TileLayout<T> layout(const Tile& tile, ColumnBuffer<T>& buffer) const {
+    TileLayout<T> layout(const RowTile& tile, ColumnBuffer<T>& buffer) const {
         if (direct_)
             return {reinterpret_cast<T*>(data_ + tile.offset[operand_]),
                     tile.step[operand_] / static_cast<std::ptrdiff_t>(sizeof(T)), 1};
         const Columns<T> out = columns(tile, buffer);
         return {out.data, 1, out.stride};
     }
-    void store_columns(const Kernels<T>& kernels, const Tile& tile, std::size_t classes, const T* columns,
+    void store_columns(const Kernels<T>& kernels, const RowTile& tile, std::size_t classes, const T* columns,
                        ColumnBuffer<T>& buffer) const {
         if (columns != buffer.columns.data())
             return;
@@ -258,7 +258,7 @@ public:
 
 private:
     /// A tile's rows, one after another.
-    void scatter_rows(const T* in, const Tile& tile, std::size_t classes) const {
+    void scatter_rows(const T* in, const RowTile& tile, std::size_t classes) const {
         char* start = data_ + tile.offset[operand_];
         const std::ptrdiff_t step = tile.step[operand_];
         if (lines_.rows_in_one_line(step))
@@ -287,19 +287,19 @@ public:
     bool given() const { return data_ != nullptr; }
     double operator[](const RowPlace& place) const { return read_number(line_, at(place)); }
 
-    void read(const Tile& tile, double* values) const {
+    void read(const RowTile& tile, double* values) const {
         const auto operand = static_cast<std::size_t>(operand_);
         gather({line_.dtype, line_.byteswapped, tile.step[operand]}, data_ + tile.offset[operand], tile.count, values);
     }
     /// As read(), with the number of the first row in the lanes beyond the rows; null if there are no numbers.
-    const double* read_if_given(const Tile& tile, double* values) const {
+    const double* read_if_given(const RowTile& tile, double* values) const {
         if (!given())
             return nullptr;
         read(tile, values);
         std::fill(values + tile.count, values + tile.lanes, values[0]);
         return values;
     }
-    void read_integers(const Tile& tile, std::int64_t* values) const {
+    void read_integers(const RowTile& tile, std::int64_t* values) const {
         const auto operand = static_cast<std::size_t>(operand_);
         if (line_.dtype == DType::int64 && !line_.byteswapped && tile.step[operand] == sizeof(std::int64_t)) {
             std::memcpy(values, data_ + tile.offset[operand], tile.count * sizeof(std::int64_t));
@@ -329,7 +329,7 @@ public:
     }
 
     /// The values of a tile's rows; NaNs among them become the one NaN.
-    void set(const Tile& tile, double* values) const {
+    void set(const RowTile& tile, double* values) const {
         const auto operand = static_cast<std::size_t>(operand_);
         for (std::size_t r = 0; r < tile.count; ++r)
             values[r] = values[r] == values[r] ? values[r] : std::numeric_limits<double>::quiet_NaN();
@@ -337,7 +337,7 @@ public:
     }
 
     /// Finite values of a tile's rows; where one is NaN, anything.
-    void set(const Tile& tile, const float* values) const {
+    void set(const RowTile& tile, const float* values) const {
         const auto operand = static_cast<std::size_t>(operand_);
         char* to = data_ + tile.offset[operand];
         if (line_.dtype == DType::float32 && tile.step[operand] == sizeof(float)) {

@@ -10,13 +10,13 @@
 namespace logitloss::detail {
 
 /// Rows of sample weight 0 do not count, nor do those whose label is the one to ignore: nothing else of them is read.
-class CountedRows {
+class RowSelection {
 public:
     RowNumbers labels;  ///< given if the target holds class indices
     RowNumbers sample_weight;
 
     /// `weight_scale` multiplies what weights are read: Note [means of tiny and huge weights].
-    CountedRows(std::size_t classes, std::optional<std::int64_t> ignore_index, double weight_scale)
+    RowSelection(std::size_t classes, std::optional<std::int64_t> ignore_index, double weight_scale)
         : classes_(classes), ignore_index_(ignore_index), weight_scale_(weight_scale) {}
 
     bool weighted() const { return sample_weight.given() || weight_scale_ != 1.0; }
@@ -26,7 +26,7 @@ public:
         return sample_weight.given() ? weight_scale_ * sample_weight[place] : weight_scale_;
     }
     /// Weights of a tile's rows; null if all are 1.
-    const double* weights(const Tile& tile, double* values) const {
+    const double* weights(const RowTile& tile, double* values) const {
         if (weight_scale_ == 1.0)
             return sample_weight.read_if_given(tile, values);
         if (sample_weight.read_if_given(tile, values) == nullptr)
@@ -36,10 +36,10 @@ public:
         return values;
     }
 
-    /// Labels of a tile's rows, which class is taken out of each, and in `read` 1 for rows that are read, else 0. Returns
+    /// Labels of a tile's rows, which class is set aside from each, and in `read` 1 for rows that are read, else 0. Returns
     /// whether all are.
     template <class T>
-    bool read_labels(const Kernels<T>& kernels, const Tile& tile, std::int64_t* label, T* target, T* read) const {
+    bool read_labels(const Kernels<T>& kernels, const RowTile& tile, std::int64_t* label, T* target, T* read) const {
         labels.read_integers(tile, label);
         std::fill(label + tile.count, label + tile.lanes, label[0]);
         const bool ignores_a_class = ignore_index_ && static_cast<std::uint64_t>(*ignore_index_) < classes_;
@@ -48,7 +48,7 @@ public:
     }
     /// Sets `read` to 0 for rows of weight 0. Returns whether there is one.
     template <class T>
-    bool skip_weightless(const Tile& tile, T* read) const {
+    bool skip_weightless(const RowTile& tile, T* read) const {
         double weight[most_lanes];
         const double* weights = sample_weight.read_if_given(tile, weight);
         bool skips = false;
@@ -60,7 +60,7 @@ public:
         return skips;
     }
     /// Which rows of a tile count, their labels (no_index for class probabilities) and weights.
-    void read(const Tile& tile, bool* counts, std::size_t* label, double* weight) const {
+    void read(const RowTile& tile, bool* counts, std::size_t* label, double* weight) const {
         std::fill(counts, counts + tile.count, true);
         std::fill(label, label + tile.count, no_index);
         std::fill(weight, weight + tile.count, 1.0);

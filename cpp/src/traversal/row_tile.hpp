@@ -25,7 +25,7 @@ struct RowPlace {
 };
 
 /// Consecutive rows of one innermost run: each operand goes on by a step of its own, in bytes.
-struct Tile {
+struct RowTile {
     std::size_t first = 0;  ///< number of its first row
     std::size_t count = 0;
     std::size_t lanes = 0;  ///< `count` rounded up to row_batch: lanes beyond the rows are computed and not used
@@ -40,8 +40,8 @@ struct Tile {
         return place;
     }
     /// `rows` of its rows from `r` on.
-    Tile part(std::size_t r, std::size_t rows) const {
-        Tile part = *this;
+    RowTile part(std::size_t r, std::size_t rows) const {
+        RowTile part = *this;
         part.first += r;
         part.count = rows;
         part.lanes = (rows + row_batch - 1) / row_batch * row_batch;
@@ -51,8 +51,8 @@ struct Tile {
 };
 
 /// The tile at a cursor on row `row`: at most `rows` rows, and none beyond the innermost run.
-inline Tile tile_at(const Positions& positions, const Positions::Cursor& cursor, std::size_t row, std::size_t rows) {
-    Tile tile;
+inline RowTile tile_at(const Positions& positions, const Positions::Cursor& cursor, std::size_t row, std::size_t rows) {
+    RowTile tile;
     tile.first = row;
     tile.count = std::min(rows, cursor.inner_left());
     tile.lanes = (tile.count + row_batch - 1) / row_batch * row_batch;

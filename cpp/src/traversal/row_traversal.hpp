@@ -46,17 +46,17 @@ struct NoBlocks {};
 ///   Scratch                                        buffers of a worker: scratch(plan) makes them
 ///   Block, Row, TileRows                           what a block gives; what is known of a row, and of a tile's rows
 ///   const Positions& positions()                   of the rows
-///   begin(const Tile&, rows, Scratch&)             rows: TileRows, or Row* of one row. Sets Row::read
-///   end(const Tile&, rows, double* losses, Scratch&)   after the last sweep
+///   begin(const RowTile&, rows, Scratch&)             rows: TileRows, or Row* of one row. Sets Row::read
+///   end(const RowTile&, rows, double* losses, Scratch&)   after the last sweep
 ///   void finish(Scratch&)                          after the last tile of a chunk of rows
-///   bool take_most(const Tile&, double* losses, Scratch&, rest)   a way of its own, before all of these
+///   bool take_most(const RowTile&, double* losses, Scratch&, rest)   a way of its own, before all of these
 /// for one row, if Row::read,
 ///   Block reduce(int sweep, const RowPlace&, const Row&, first, n, Scratch&)
 ///   void fold(int sweep, const Block* blocks, std::size_t count, Row&)   the next of the row's blocks
 ///   void write(const RowPlace&, const Row&, first, n, Scratch&)
 /// and for whole rows, of which those that are not read may hold anything,
-///   void reduce_columns(int sweep, const Tile&, TileRows&, Scratch&)
-///   void write_columns(const Tile&, TileRows&, Scratch&)
+///   void reduce_columns(int sweep, const RowTile&, TileRows&, Scratch&)
+///   void write_columns(const RowTile&, TileRows&, Scratch&)
 template <class Problem>
 class RowTraversal {
 public:
@@ -101,7 +101,7 @@ private:
         StridedSum sum;
         double losses[most_rows];
         for (std::size_t row = first; row < last;) {
-            const Tile tile = tile_at(problem_.positions(), cursor, row, std::min(plan_.rows_at_once, last - row));
+            const RowTile tile = tile_at(problem_.positions(), cursor, row, std::min(plan_.rows_at_once, last - row));
             run_rows(tile, losses, worker);
             if (problem_.has_losses())
                 sum.add(kernels().numbers, row - first, tile.count, losses);
@@ -112,7 +112,7 @@ private:
         return sum.total();
     }
 
-    void run_rows(const Tile& tile, double* losses, Worker& worker) const {
+    void run_rows(const RowTile& tile, double* losses, Worker& worker) const {
         if constexpr (by_blocks)
             if (!plan_.whole_rows)
                 return run_row(tile, losses, worker, [&](std::size_t first, std::size_t last, auto&& fn) {
@@ -122,14 +122,14 @@ private:
         run_tile(tile, losses, worker.buffers);
     }
 
-    void run_tile(const Tile& tile, double* losses, typename Problem::Scratch& scratch) const {
+    void run_tile(const RowTile& tile, double* losses, typename Problem::Scratch& scratch) const {
         const auto rest = [&](std::size_t first, std::size_t count) {
             take_steps(tile.part(first, count), losses + first, scratch);
         };
         if (!problem_.take_most(tile, losses, scratch, rest))
             take_steps(tile, losses, scratch);
     }
-    void take_steps(const Tile& tile, double* losses, typename Problem::Scratch& scratch) const {
+    void take_steps(const RowTile& tile, double* losses, typename Problem::Scratch& scratch) const {
         typename Problem::TileRows rows;
         problem_.begin(tile, rows, scratch);
         for (int sweep = 0; sweep < problem_.sweeps(); ++sweep)
@@ -141,7 +141,7 @@ private:
 
     /// each_block(first, last, fn) calls fn(block, worker) for blocks [first, last) of the row.
     template <class EachBlock>
-    void run_row(const Tile& tile, double* loss, Worker& worker, EachBlock&& each_block) const {
+    void run_row(const RowTile& tile, double* loss, Worker& worker, EachBlock&& each_block) const {
         const RowPlace place = tile.place(0);
         Row row{};
         problem_.begin(tile, &row, worker.buffers);

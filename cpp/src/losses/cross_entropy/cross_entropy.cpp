@@ -5,7 +5,7 @@
 //   - the coefficients q_j of a linear term sum_j q_j (L - z_j): probabilities, smoothing, class weights,
 //   - a few scalars per row (class weight of the target, sample weight, z-loss, upstream, normalizer), which `end`
 //     combines in float64 into the row's loss and the three numbers that the gradient sweep takes:
-//     grad_j = scale exp(z_j) + linear q_j, and the value at the class taken out.
+//     grad_j = scale exp(z_j) + linear q_j, and the value at the class set aside.
 #include "logitloss/cross_entropy.hpp"
 
 #include "arguments/dtype_switch.hpp"

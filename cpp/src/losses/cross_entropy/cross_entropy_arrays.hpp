@@ -70,7 +70,7 @@ class CrossEntropyArrays {
 public:
     Positions rows, classes;
     RowInput<T> input, probabilities;  ///< the second is the target, if it holds no indices
-    CountedRows counted;               ///< labels and sample weights
+    RowSelection selection;            ///< labels and sample weights
     RowNumbers upstream;               ///< one a row, for Reduction::none
     RowResults loss;                   ///< for Reduction::none
     RowOutput<T> grad;
@@ -80,7 +80,7 @@ public:
     explicit CrossEntropyArrays(const CrossEntropyCall<Options>& call)
         : rows(call.rows),
           classes({static_cast<std::ptrdiff_t>(call.classes)}),
-          counted(call.classes, call.options.ignore_index, call.normalization.sample_scale),
+          selection(call.classes, call.options.ignore_index, call.normalization.sample_scale),
           class_count_(call.classes),
           smoothing_(call.options.label_smoothing),
           class_scale_(call.normalization.class_scale) {
@@ -111,11 +111,11 @@ public:
 
         input = RowInput<T>(call.input, rows, input_rows, classes, input_classes);
         if (call.indices)
-            counted.labels = RowNumbers(call.target, target_rows);
+            selection.labels = RowNumbers(call.target, target_rows);
         else
             probabilities = RowInput<T>(call.target, rows, target_rows, classes, target_classes);
         if (call.sample_weight.given())
-            counted.sample_weight = RowNumbers(call.sample_weight, sample_weight_rows);
+            selection.sample_weight = RowNumbers(call.sample_weight, sample_weight_rows);
         if (none && call.upstream.given())
             upstream = RowNumbers(call.upstream, upstream_rows);
         if (!none)

@@ -24,14 +24,14 @@ public:
     struct Write {
         bool zero = false;
         bool nan = false;
-        bool careful = false;
+        bool needs_float64 = false;
         bool exactly = false;  ///< as `exact` says, and nothing else here
         T reference = T(0);    ///< Note [reference of a row]
         double base = 0.0;
         double scale = 0.0;
         double linear = 0.0;
-        std::size_t out_class = no_index;
-        double out_value = 0.0;
+        std::size_t aside_class = no_index;
+        double aside_value = 0.0;
         ExactRow exact;
     };
 
@@ -83,7 +83,7 @@ public:
     // What LogitRows asks, first of the call.
     const Positions& positions() const { return arrays_.rows; }
     const KernelTable& table() const { return table_; }
-    TakenOut taken_out() const { return as_distribution_ ? TakenOut::largest : TakenOut::target; }
+    SetAside set_aside() const { return as_distribution_ ? SetAside::largest : SetAside::target; }
     EndParts end_parts() const {
         if (linear_ && !as_distribution_)
             return EndParts::smoothed;
@@ -98,10 +98,10 @@ public:
     bool has_values() const { return false; }
     double summed_again_below(std::size_t) const { return 0.0; }
 
-    void read_rows(const Tile& tile, TileSums<T>& sums) const {
+    void read_rows(const RowTile& tile, RowLanes<T>& sums) const {
         if (call_.indices)
-            sums.all_read = arrays_.counted.read_labels(kernels(), tile, sums.label, sums.target, sums.read);
-        if (arrays_.counted.sample_weight.given() && arrays_.counted.skip_weightless(tile, sums.read))
+            sums.all_read = arrays_.selection.read_labels(kernels(), tile, sums.label, sums.target, sums.read);
+        if (arrays_.selection.sample_weight.given() && arrays_.selection.skip_weightless(tile, sums.read))
             sums.all_read = false;
         if (call_.indices && arrays_.class_weighted() && !linear_)
             skip_weightless_classes(tile, sums);
@@ -116,8 +116,8 @@ public:
         plan.long_tiles = arrays_.input.direct() && (!writes() || arrays_.grad.direct()) && transform_.identity();
         return plan;
     }
-    void begin_few(const Tile& tile, FewClassRows& rows, FewClasses& few, Scratch<T>& scratch) const {
-        bool all_read = arrays_.counted.read_labels(kernels(), tile, rows.label, rows.target, rows.read);
+    void begin_few(const RowTile& tile, FewClassRows& rows, FewClasses& few, Scratch<T>& scratch) const {
+        bool all_read = arrays_.selection.read_labels(kernels(), tile, rows.label, rows.target, rows.read);
         few.target = rows.target;
         few.kept = static_cast<float>(1.0 - terms_.smoothing);
         few.spread = static_cast<float>(spread());
@@ -125,7 +125,7 @@ public:
             set_input(arrays_.input, kernels(), tile, scratch, few);
         else
             set_transformed(tile, rows, scratch, few);
-        if (arrays_.class_weighted() || arrays_.counted.weighted()) {
+        if (arrays_.class_weighted() || arrays_.selection.weighted()) {
             all_read &= read_weights(tile, rows);
             few.weight = rows.weight;
         }
@@ -156,7 +156,7 @@ public:
         if (arrays_.loss.given())
             arrays_.loss.set(place, rows.loss[r]);
     }
-    bool end_few(const Tile& tile, const FewClasses& few, FewClassRows& rows, Scratch<T>& scratch) const {
+    bool end_few(const RowTile& tile, const FewClasses& few, FewClassRows& rows, Scratch<T>& scratch) const {
         bool odd = false;
         if (few.weight != nullptr)
             for (std::size_t r = 0; r < tile.count; ++r)
@@ -195,21 +195,21 @@ public:
         return Coefficients(near_coefficients(place, first, n, scratch), nullptr, place, first);
     }
 
-    void end_rows(const Tile& tile, TileSums<T>& sums) const {
+    void finish_rows(const RowTile& tile, RowLanes<T>& sums) const {
         double weight[most_lanes], upstream[most_lanes], class_weight[most_lanes];
         TermRows<T> rows{};
-        rows.ends = &sums.excluding;
+        rows.ends = &sums.aside;
         if (linear_) {
             rows.gaps = sums.gaps;
             rows.other_mass = sums.other_mass;
-            rows.out_mass = sums.out_mass;
+            rows.aside_mass = sums.aside_mass;
         }
         if (arrays_.class_weighted() && call_.indices) {
             for (std::size_t r = 0; r < tile.lanes; ++r)
                 class_weight[r] = weight_of_target(sums, r);
             rows.class_weight = class_weight;
         }
-        rows.weight = arrays_.counted.weights(tile, weight);
+        rows.weight = arrays_.selection.weights(tile, weight);
         rows.read = sums.all_read ? nullptr : sums.read;
         rows.loss = sums.loss;
         if (transform_.shifts())
@@ -233,10 +233,10 @@ public:
     }
 
     /// Has the last word on a row that stands alone: Note [exact rows].
-    void end_alone(const RowPlace& place, TileSums<T>& one, Write& write, Scratch<T>& scratch) const {
+    void end_alone(const RowPlace& place, RowLanes<T>& one, Write& write, Scratch<T>& scratch) const {
         // Logits beyond the fast kernels' range have been rounded by a transform, though differences may matter.
-        const bool rounded = write.careful && !transform_.identity();
-        if (!rounded && !one.any_careful_terms)
+        const bool rounded = write.needs_float64 && !transform_.identity();
+        if (!rounded && !one.any_needs_exact)
             return;
         RowFactors factors(*this, place);
         ScaledNumber loss;
@@ -256,26 +256,26 @@ public:
             arrays_.loss.set(place, loss);
     }
 
-    Write write_of(const TileSums<T>& sums, std::size_t r, bool careful, std::size_t out_class) const {
+    Write write_of(const RowLanes<T>& sums, std::size_t r, bool needs_float64, std::size_t aside_class) const {
         Write write;
-        write.careful = careful;
+        write.needs_float64 = needs_float64;
         write.reference = transform_.shifts() ? sums.reference[r] : T(0);
-        write.base = sums.excluding.base[r];
+        write.base = sums.aside.base[r];
         write.scale = sums.out_scale[r];
         write.linear = sums.linear[r];
-        write.out_class = out_class;
-        write.out_value = sums.value[r];
-        write.zero = zero_gradient_ || (write.scale == 0.0 && write.linear == 0.0 && write.out_value == 0.0);
+        write.aside_class = aside_class;
+        write.aside_value = sums.value[r];
+        write.zero = zero_gradient_ || (write.scale == 0.0 && write.linear == 0.0 && write.aside_value == 0.0);
         write.nan = write.scale != write.scale;
         return write;
     }
 
-    bool goes_along(const Write& row) const {
+    bool can_write_during_sweep(const Write& row) const {
         return !(linear_ && as_distribution_) && arrays_.grad.direct() && transform_.identity() &&
-               mode_ != StoreMode::streaming && !row.zero && !row.careful && std::isfinite(static_cast<T>(row.scale)) &&
-               holds(row.linear);
+               mode_ != StoreMode::streaming && !row.zero && !row.needs_float64 &&
+               std::isfinite(static_cast<T>(row.scale)) && holds(row.linear);
     }
-    KeptRow<T> kept_row(const RowPlace& place, const Write& row, const T* exponentials) const {
+    PendingRow<T> pending_row(const RowPlace& place, const Write& row, const T* exponentials) const {
         const T linear = linear_ && row.linear != 0.0 ? static_cast<T>(row.linear) : T(-0.0);
         return {exponentials,
                 static_cast<T>(row.scale),
@@ -302,7 +302,7 @@ public:
     }
 
     // Of a tile.
-    Columns<const T> columns(const Tile& tile, TileSums<T>& sums, Scratch<T>& scratch) const {
+    Columns<const T> columns(const RowTile& tile, RowLanes<T>& sums, Scratch<T>& scratch) const {
         if (transform_.identity())
             return arrays_.input.columns(kernels(), tile, call_.classes, scratch.logit_columns);
         const T* raw = arrays_.input.copy(kernels(), tile, call_.classes, scratch.logit_columns);
@@ -313,10 +313,10 @@ public:
     }
 
     bool reads_columns_again() const { return linear_; }
-    NextTile next(const Tile& tile) const { return arrays_.input.next(tile, call_.classes); }
+    NextTile next(const RowTile& tile) const { return arrays_.input.next(tile, call_.classes); }
 
     /// `coefficients`, tile.lanes apart. Rows with some that T is too narrow for leave the tile.
-    const T* column_coefficients(const Tile& tile, TileSums<T>& sums, Scratch<T>& scratch) const {
+    const T* column_coefficients(const RowTile& tile, RowLanes<T>& sums, Scratch<T>& scratch) const {
         if (as_distribution_ && arrays_.may_be_far())
             find_far_rows(tile, sums);
         if (call_.indices)
@@ -326,7 +326,7 @@ public:
         return q;
     }
 
-    void write_columns(const Tile& tile, const TileSums<T>& sums, Columns<const T> x, const T* exponentials,
+    void write_columns(const RowTile& tile, const RowLanes<T>& sums, Columns<const T> x, const T* exponentials,
                        Scratch<T>& scratch) const {
         ColumnScales<T> rows = sums.columns;
         std::copy(sums.target, sums.target + tile.lanes, rows.patched);
@@ -350,7 +350,7 @@ private:
         double weight, upstream, class_weight;
 
         RowFactors(const CrossEntropyRows& rows, const RowPlace& place)
-            : weight(rows.arrays_.counted.weight(place)),
+            : weight(rows.arrays_.selection.weight(place)),
               upstream(rows.writes() ? of(rows.arrays_.upstream, place) : 1.0),
               class_weight(rows.call_.indices ? rows.arrays_.class_weight(place.target) : 1.0) {}
         bool finite() const { return std::isfinite(weight) && std::isfinite(upstream) && std::isfinite(class_weight); }
@@ -367,7 +367,7 @@ private:
         return factor == 0.0 || (rounded >= std::numeric_limits<T>::min() && std::isfinite(rounded));
     }
 
-    void set_transformed(const Tile& tile, const FewClassRows& rows, Scratch<T>& scratch, FewClasses& few) const {
+    void set_transformed(const RowTile& tile, const FewClassRows& rows, Scratch<T>& scratch, FewClasses& few) const {
         T reference[most_lanes];
         const T* raw = arrays_.input.copy(kernels(), tile, call_.classes, scratch.logit_columns);
         T* transformed = scratch.transformed_columns.data();
@@ -378,7 +378,7 @@ private:
         few.next = next(tile);
     }
     /// Odd rows keep the logits that were given: they may lie where the gradient is written.
-    void pull_back_few(const Tile& tile, const FewClassRows& rows, Scratch<T>& scratch, T* out) const {
+    void pull_back_few(const RowTile& tile, const FewClassRows& rows, Scratch<T>& scratch, T* out) const {
         const T* raw = scratch.logit_columns.columns.data();
         transform_.pull_back(kernels(), raw, call_.classes * tile.lanes, out);
         for (std::size_t r = 0; r < tile.count; ++r)
@@ -389,10 +389,10 @@ private:
     static bool is_near_one(double factor) { return factor >= 0x1p-20; }
 
     /// Weights of rows of few classes; those of weight 0 are not read. Returns whether all are.
-    bool read_weights(const Tile& tile, FewClassRows& rows) const {
+    bool read_weights(const RowTile& tile, FewClassRows& rows) const {
         bool all = true;
-        const CountedRows& counted = arrays_.counted;
-        if (counted.sample_weight.read_if_given(tile, rows.weight) == nullptr)
+        const RowSelection& selection = arrays_.selection;
+        if (selection.sample_weight.read_if_given(tile, rows.weight) == nullptr)
             std::fill(rows.weight, rows.weight + tile.lanes, 1.0);
         for (std::size_t r = 0; r < tile.lanes; ++r) {
             const auto label = static_cast<std::uint64_t>(rows.label[r]);
@@ -401,13 +401,13 @@ private:
                 rows.read[r] = 0.0f;
                 all = false;
             }
-            rows.weight[r] *= counted.weight_scale() * of_class;
+            rows.weight[r] *= selection.weight_scale() * of_class;
         }
         return all;
     }
 
     /// A class weight of 0 removes the rows of its class.
-    void skip_weightless_classes(const Tile& tile, TileSums<T>& sums) const {
+    void skip_weightless_classes(const RowTile& tile, RowLanes<T>& sums) const {
         for (std::size_t r = 0; r < tile.lanes; ++r)
             if (weight_of_target(sums, r) == 0.0) {
                 sums.read[r] = T(0);
@@ -441,7 +441,7 @@ private:
         return scratch.logits.data();
     }
     /// Remembers the references of a tile's rows, and gives their log-sum-exps what these took off.
-    void refer_to_logits(const Tile& tile, TileSums<T>& sums) const {
+    void refer_to_logits(const RowTile& tile, RowLanes<T>& sums) const {
         for (std::size_t r = 0; r < tile.lanes; ++r) {
             if (!sums.referenced) {
                 RowPlace place = tile.place(r < tile.count ? r : 0);
@@ -449,12 +449,12 @@ private:
                 sums.reference[r] = r < tile.count && sums.reads(r) ? reference_logit(place) : T(0);
             }
             if (terms_.z_loss != 0.0)
-                sums.excluding.lse[r] += transform_.scale() * static_cast<double>(sums.reference[r]);
+                sums.aside.lse[r] += transform_.scale() * static_cast<double>(sums.reference[r]);
         }
     }
 
     /// An upstream gradient of 0 removes the row's, whatever that is.
-    static void clear_without_upstream(const Tile& tile, const double* upstream, TileSums<T>& sums) {
+    static void clear_without_upstream(const RowTile& tile, const double* upstream, RowLanes<T>& sums) {
         for (std::size_t r = 0; r < tile.lanes; ++r)
             if (upstream[r] == 0.0) {
                 sums.out_scale[r] = sums.linear[r] = sums.value[r] = 0.0;
@@ -463,9 +463,9 @@ private:
     }
 
     /// Has rows that are not ordinary (KernelTable::index_terms) take the row traversal, and end_alone.
-    void find_exact_rows(const Tile& tile, const TermRows<T>& rows, TileSums<T>& sums) const {
-        if (!sums.any_careful)
-            std::fill(sums.careful, sums.careful + tile.lanes, false);
+    void find_exact_rows(const RowTile& tile, const TermRows<T>& rows, RowLanes<T>& sums) const {
+        if (!sums.any_needs_float64)
+            std::fill(sums.needs_float64, sums.needs_float64 + tile.lanes, false);
         // A factor that is large in T may have an infinite product, and a softcap's slope of 0 would make it NaN.
         const double most = transform_.caps() ? 0x1p60 : std::numeric_limits<double>::max();
         const auto within = [&](double factor) { return std::fabs(factor) <= most; };
@@ -478,16 +478,16 @@ private:
             const bool exact_loss = all_losses_exact_ || !(std::fabs(sums.loss[r]) < large_loss) ||
                                     extreme(rows.class_weight, r) || extreme(rows.weight, r);
             bool exact = exact_loss || all_exact_ || extreme(rows.upstream, r);
-            sums.keeps_loss[r] = !exact_loss && !sums.careful[r];  // what a call without a gradient gives
+            sums.keeps_loss[r] = !exact_loss && !sums.needs_float64[r];  // what a call without a gradient gives
             if (arrays_.grad.given())
                 exact |= !within(sums.out_scale[r]) || !within(sums.linear[r]) || !within(sums.value[r]);
             if (exact)
-                sums.any_careful = sums.any_careful_terms = sums.careful[r] = true;
+                sums.any_needs_float64 = sums.any_needs_exact = sums.needs_float64[r] = true;
         }
     }
 
     /// Of a row that stands alone. Losses whose sum float64 may not hold are added up apart.
-    void set_loss(const RowPlace& place, const ScaledNumber& loss, TileSums<T>& one) const {
+    void set_loss(const RowPlace& place, const ScaledNumber& loss, RowLanes<T>& one) const {
         one.loss[0] = loss.value();
         if (arrays_.loss.given()) {
             arrays_.loss.set(place, one.loss[0]);
@@ -518,11 +518,12 @@ private:
         const double linear = linear_ ? row.linear : 0.0;
         const bool beyond = !std::isfinite(static_cast<T>(row.scale)) || !holds(linear);
         const Coefficients q = linear_ ? coefficients(place, first, n, scratch) : Coefficients{};
-        const bool carefully = row.careful || beyond || q.far != nullptr;
-        const T* x = carefully || exponentials == nullptr ? logits(place, first, n, row.reference, scratch) : nullptr;
+        const bool takes_float64 = row.needs_float64 || beyond || q.far != nullptr;
+        const T* x =
+            takes_float64 || exponentials == nullptr ? logits(place, first, n, row.reference, scratch) : nullptr;
         const Patch<T> patch = patch_of(row, first, n);
-        if (carefully)
-            write_carefully(x, n, row, linear, q, patch, out);
+        if (takes_float64)
+            write_in_float64(x, n, row, linear, q, patch, out);
         else
             kernels().scaled_exponentials(x, exponentials, n,
                                           {static_cast<T>(row.base), static_cast<T>(row.scale), static_cast<T>(linear)},
@@ -541,19 +542,19 @@ private:
 
     static Patch<T> patch_of(const Write& row, std::size_t first, std::size_t n) {
         Patch<T> patch;
-        if (row.out_class != no_index && row.out_class >= first && row.out_class < first + n)
-            patch = {row.out_class - first, static_cast<T>(row.out_value)};
+        if (row.aside_class != no_index && row.aside_class >= first && row.aside_class < first + n)
+            patch = {row.aside_class - first, static_cast<T>(row.aside_value)};
         return patch;
     }
 
     /// In float64, piece by piece.
-    void write_carefully(const T* x, std::size_t n, const Write& row, double linear, const Coefficients& q,
-                         const Patch<T>& patch, T* out) const {
+    void write_in_float64(const T* x, std::size_t n, const Write& row, double linear, const Coefficients& q,
+                          const Patch<T>& patch, T* out) const {
         q.for_pieces(n, [&](std::size_t first, std::size_t count, const double* piece) {
             Patch<T> here;
             if (patch.index != no_index && patch.index >= first && patch.index < first + count)
                 here = {patch.index - first, patch.value};
-            kernels().careful_write(x + first, count, reference_of(row), row.scale, linear, piece, here, out + first);
+            kernels().float64_write(x + first, count, reference_of(row), row.scale, linear, piece, here, out + first);
         });
     }
 
@@ -574,16 +575,16 @@ private:
     // Rows side by side.
 
     /// Has rows with coefficients that T is too narrow for take the row traversal, which has float64 for them.
-    void find_far_rows(const Tile& tile, TileSums<T>& sums) const {
-        if (!sums.any_careful)
-            std::fill(sums.careful, sums.careful + tile.lanes, false);
+    void find_far_rows(const RowTile& tile, RowLanes<T>& sums) const {
+        if (!sums.any_needs_float64)
+            std::fill(sums.needs_float64, sums.needs_float64 + tile.lanes, false);
         for (std::size_t r = 0; r < tile.count; ++r)
             if (sums.reads(r) && arrays_.is_far(tile.place(r), 0, call_.classes))
-                sums.any_careful = sums.careful[r] = true;
+                sums.any_needs_float64 = sums.needs_float64[r] = true;
     }
 
     /// `coefficients` of weighted indices, side by side.
-    const T* weight_columns(const Tile& tile, const TileSums<T>& sums, Scratch<T>& scratch) const {
+    const T* weight_columns(const RowTile& tile, const RowLanes<T>& sums, Scratch<T>& scratch) const {
         T* q = scratch.coefficient_columns.columns.data();
         for (std::size_t j = 0; j < call_.classes; ++j)
             std::fill_n(q + j * tile.lanes, tile.lanes, static_cast<T>(class_weights_[j]) * static_cast<T>(spread()));
@@ -606,14 +607,14 @@ private:
             }
     }
 
-    double weight_of_target(const TileSums<T>& sums, std::size_t r) const {
+    double weight_of_target(const RowLanes<T>& sums, std::size_t r) const {
         const std::size_t label = sums.class_of(r, call_.classes);
         if (label == no_index)
             return 1.0;
         return class_weights_.empty() ? arrays_.class_weight(label) : class_weights_[label];
     }
 
-    void clear_unread(const Tile& tile, const TileSums<T>& sums, Columns<T> out) const {
+    void clear_unread(const RowTile& tile, const RowLanes<T>& sums, Columns<T> out) const {
         for (std::size_t r = 0; r < tile.count; ++r)
             if (!sums.reads(r))
                 for (std::size_t j = 0; j < call_.classes; ++j)

@@ -152,7 +152,7 @@ public:
         row.value = value_of({first.total(), second.total()});
     }
 
-    void reduce_columns(int, const Tile& tile, Row* rows, Scratch& scratch) const {
+    void reduce_columns(int, const RowTile& tile, Row* rows, Scratch& scratch) const {
         const Kernels<T>& k = table_.of<T>();
         const TileShape shape{tile.lanes, class_positions_.count()};
         const Columns<const T> p = p_.columns(k, tile, shape.classes, scratch.p_columns);
@@ -172,7 +172,7 @@ public:
             rows[r].value = value_of({first[r], second[r]});
     }
 
-    void end(const Tile& tile, Row* rows, double*, Scratch& scratch) const {
+    void end(const RowTile& tile, Row* rows, double*, Scratch& scratch) const {
         double values[most_lanes];
         for (std::size_t r = 0; r < tile.count; ++r) {
             if (may_leave_range(rows[r].value))
@@ -253,7 +253,7 @@ private:
         return {sums.first, sums.second + far};
     }
 
-    void reduce_logits(const Columns<const T>& x, const TileShape& shape, const Tile& tile, Row* rows) const {
+    void reduce_logits(const Columns<const T>& x, const TileShape& shape, const RowTile& tile, Row* rows) const {
         const Kernels<T>& k = table_.of<T>();
         T largest[most_lanes];
         double top[most_lanes] = {}, minus_reference[most_lanes], others[most_lanes] = {}, gaps[most_lanes] = {};

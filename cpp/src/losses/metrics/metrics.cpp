@@ -122,7 +122,7 @@ public:
     int sweeps() const { return call_.indices ? 1 : 2; }
     bool has_losses() const { return true; }
 
-    void begin(const Tile& tile, Row* rows, const Scratch&) const {
+    void begin(const RowTile& tile, Row* rows, const Scratch&) const {
         bool read[most_lanes];
         std::size_t label[most_lanes];
         double weight[most_lanes];
@@ -161,7 +161,7 @@ public:
         row.beaten_by += beaten_by.total();
     }
 
-    void reduce_columns(int sweep, const Tile& tile, Row* rows, Scratch& scratch) const {
+    void reduce_columns(int sweep, const RowTile& tile, Row* rows, Scratch& scratch) const {
         const TileShape shape{tile.lanes, call_.classes};
         const bool of_target = !call_.indices && sweep == 0;
         const Columns<const T> x =
@@ -182,7 +182,7 @@ public:
         }
     }
 
-    void end(const Tile& tile, const Row* rows, double* losses, const Scratch&) const {
+    void end(const RowTile& tile, const Row* rows, double* losses, const Scratch&) const {
         const auto top_k = static_cast<double>(call_.options.top_k);
         for (std::size_t r = 0; r < tile.count; ++r) {
             const bool is_right = rows[r].beaten_by < top_k;  // not of NaN
@@ -195,7 +195,7 @@ private:
     const Kernels<T>& kernels_;
     Positions positions_, class_positions_;
     bool right_;
-    CountedRows counted_;
+    RowSelection counted_;
     RowInput<T> logits_, target_;
 };
 

@@ -36,7 +36,7 @@ enum class Stage { checking, computing };
 /// Note [probabilities out of range]: subnormal probabilities have reciprocals beyond float64, rows may sum to less than a
 /// normal number or to more than the largest one, and class weights, sample weights and upstream gradients may take
 /// products out of range and back. What can tell is looked at once a row: its total, its loss and its factors; and the
-/// gradient kernel says whether all that it wrote is finite. Rows that are not moderate are `careful`, their sums,
+/// gradient kernel says whether all that it wrote is finite. Rows that are not moderate are `needs_float64`, their sums,
 /// coefficients and gradients Scaled numbers; so are the elements of a block that came out infinite or NaN. Beside
 /// float32 probabilities a block of coefficients that float32 does not hold takes its sums and its gradient in float64:
 /// Note [coefficients in float64].
@@ -67,8 +67,8 @@ public:
         double second = 0.0;
         double total = 1.0;  ///< Clipping::total
         double upstream = 1.0;
-        double probability = 0.0;  ///< of a class index
-        bool careful = false;      ///< whether its gradient is that of the Scaled numbers
+        double probability = 0.0;    ///< of a class index
+        bool needs_float64 = false;  ///< whether its gradient is that of the Scaled numbers
         Scaled scaled_total, scaled_linear, scaled_own;
         // What the gradient sweep takes: out_j = factor (linear - a_j / p_j); of a class index `own` at the label.
         double factor = 0.0;
@@ -119,11 +119,11 @@ public:
     bool has_losses() const { return true; }
     bool writes() const { return stage_ == Stage::computing && arrays_.grad.given(); }
 
-    void begin(const Tile& tile, Row* rows, const Scratch&) const {
+    void begin(const RowTile& tile, Row* rows, const Scratch&) const {
         bool read[most_lanes];
         std::size_t label[most_lanes];
         double weight[most_lanes];
-        arrays_.counted.read(tile, read, label, weight);
+        arrays_.selection.read(tile, read, label, weight);
         for (std::size_t r = 0; r < tile.count; ++r) {
             rows[r].read = read[r] && (dense_ || arrays_.class_weight(label[r]) != 0.0);
             rows[r].label = label[r];
@@ -153,7 +153,7 @@ public:
         keep(sweep, {first.total(), second.total()}, row);
     }
 
-    void reduce_columns(int sweep, const Tile& tile, Row* rows, Scratch& scratch) const {
+    void reduce_columns(int sweep, const RowTile& tile, Row* rows, Scratch& scratch) const {
         const Kernels<T>& k = kernels_.of<T>();
         const TileShape shape{tile.lanes, call_.classes};
         const Columns<const T> p = arrays_.input.columns(k, tile, shape.classes, scratch.prob_columns);
@@ -163,10 +163,10 @@ public:
             k.column_outside_unit(p.data, p.stride, shape, counts);
             std::copy(counts, counts + tile.count, first);
         } else if (call_.options.eps && sweep == 0) {
-            T excluded[most_lanes];
+            T aside[most_lanes];
             for (std::size_t r = 0; r < tile.lanes; ++r)
-                excluded[r] = r < tile.count && !dense_ && rows[r].read ? static_cast<T>(rows[r].label) : T(-1);
-            k.column_wide_sum(p.data, p.stride, shape, excluded, first);
+                aside[r] = r < tile.count && !dense_ && rows[r].read ? static_cast<T>(rows[r].label) : T(-1);
+            k.column_wide_sum(p.data, p.stride, shape, aside, first);
         } else {
             const ColumnsOfTile in(*this, tile, rows, p, scratch);
             k.column_probability_terms(in.columns, shape, clipping_, first, second);
@@ -181,7 +181,7 @@ public:
             keep(sweep, {first[r], second[r]}, rows[r]);
     }
 
-    void end(const Tile& tile, Row* rows, double* losses, Scratch& scratch) const {
+    void end(const RowTile& tile, Row* rows, double* losses, Scratch& scratch) const {
         if (stage_ == Stage::checking) {
             for (std::size_t r = 0; r < tile.count; ++r) {
                 const bool counts = rows[r].read && rows[r].first >= 0.5 && !is_removed(tile.place(r), rows[r]);
@@ -213,7 +213,7 @@ public:
             const std::size_t label = within(row.label, first, n);
             if (label != no_index)
                 out[label] = label_gradient(row, row.own, row.scaled_own);
-        } else if (!row.careful && row.factor == 0.0) {
+        } else if (!row.needs_float64 && row.factor == 0.0) {
             std::fill(out, out + n, T(0));
         } else {
             write_dense(place, row, first, n, scratch, out);
@@ -221,7 +221,7 @@ public:
         arrays_.grad.store(place, first, n, out);
     }
 
-    void write_columns(const Tile& tile, const Row* rows, Scratch& scratch) const {
+    void write_columns(const RowTile& tile, const Row* rows, Scratch& scratch) const {
         const Kernels<T>& k = kernels_.of<T>();
         const TileShape shape{tile.lanes, call_.classes};
         if (!dense_)
@@ -230,7 +230,7 @@ public:
         const ColumnsOfTile in(*this, tile, rows, p, scratch);
         double linear[most_lanes] = {}, raise[most_lanes] = {}, factor[most_lanes] = {};
         for (std::size_t r = 0; r < tile.count; ++r) {
-            const ProbabilitySlope slope = rows[r].careful ? ProbabilitySlope{} : slope_of(rows[r]);
+            const ProbabilitySlope slope = rows[r].needs_float64 ? ProbabilitySlope{} : slope_of(rows[r]);
             linear[r] = slope.linear;
             raise[r] = slope.raise;
             factor[r] = slope.factor;
@@ -240,8 +240,8 @@ public:
         const bool finite =
             k.column_probability_gradient(in.columns, shape, clipping_, linear, raise, factor, stride, out);
         for (std::size_t r = 0; r < tile.count; ++r)
-            if (rows[r].careful || (factor[r] != 0.0 && ((!finite && sizeof(T) == sizeof(double)) ||
-                                                         is_far(tile.place(r), 0, call_.classes))))
+            if (rows[r].needs_float64 || (factor[r] != 0.0 && ((!finite && sizeof(T) == sizeof(double)) ||
+                                                               is_far(tile.place(r), 0, call_.classes))))
                 write_exact_column(tile, r, rows[r], scratch, out + r);
         if (!finite)
             k.canonical_nan(out, shape.lanes * shape.classes);
@@ -258,7 +258,7 @@ private:
         double totals[most_lanes];
         ProbabilityColumns<T> columns;
 
-        ColumnsOfTile(const ProbabilityRows& problem, const Tile& tile, const Row* rows, const Columns<const T>& p,
+        ColumnsOfTile(const ProbabilityRows& problem, const RowTile& tile, const Row* rows, const Columns<const T>& p,
                       Scratch& scratch) {
             const Columns<const T> a = problem.coefficient_columns(tile, rows, scratch);
             std::fill(totals, totals + tile.lanes, 1.0);
@@ -285,17 +285,17 @@ private:
             row.factor = product(row.factor, row.upstream);
         const bool removed =
             row.upstream == 0.0 || call_.normalization.gradient_factor == 0.0 || arrays_.upstream_of_sum == 0.0;
-        row.careful = writes() && !removed &&
-                      !(moderate_ && total_is_moderate && is_moderate(row.sample_weight) && is_moderate(row.upstream) &&
-                        std::isfinite(row.second) && is_moderate(row.probability) &&
-                        (dense_ || is_moderate(arrays_.class_weight(row.label))));
-        const bool careful_loss = !total_is_moderate || leaves_range(place, row, loss);
-        if (!row.careful && !careful_loss) {
+        row.needs_float64 = writes() && !removed &&
+                            !(moderate_ && total_is_moderate && is_moderate(row.sample_weight) &&
+                              is_moderate(row.upstream) && std::isfinite(row.second) && is_moderate(row.probability) &&
+                              (dense_ || is_moderate(arrays_.class_weight(row.label))));
+        const bool float64_loss = !total_is_moderate || leaves_range(place, row, loss);
+        if (!row.needs_float64 && !float64_loss) {
             loss *= row.sample_weight;
             return;
         }
-        const Scaled exact = dense_ ? careful_sums(place, row, scratch) : careful_label(place, row, scratch);
-        loss = careful_loss ? (exact * Scaled(row.sample_weight)).value() : loss * row.sample_weight;
+        const Scaled exact = dense_ ? float64_sums(place, row, scratch) : float64_label(place, row, scratch);
+        loss = float64_loss ? (exact * Scaled(row.sample_weight)).value() : loss * row.sample_weight;
     }
 
     /// Whether the products in a loss may have left the range, though it is within it; a sample weight may bring back what
@@ -345,7 +345,7 @@ private:
         return {row.linear * raise, raise, row.factor / raise};
     }
     static T label_gradient(const Row& row, double slope, const Scaled& scaled_slope) {
-        return as_stored(row.careful ? scaled_slope.value() : product(row.factor, slope));
+        return as_stored(row.needs_float64 ? scaled_slope.value() : product(row.factor, slope));
     }
 
     // ---------------------------------------------------------------------------- Note [probabilities out of range]
@@ -387,7 +387,7 @@ private:
     }
 
     /// Sets the gradient's Scaled numbers of a row that is a sum over coefficients; returns its loss.
-    Scaled careful_sums(const RowPlace& place, Row& row, Scratch& scratch) const {
+    Scaled float64_sums(const RowPlace& place, Row& row, Scratch& scratch) const {
         row.scaled_total = Scaled(1.0);
         if (clipping_.clips)
             row.scaled_total = is_moderate(row.total) ? Scaled(row.total) : sum_without(place, no_index, scratch);
@@ -408,7 +408,7 @@ private:
     }
 
     /// The same of a class index: as label_losses.
-    Scaled careful_label(const RowPlace& place, Row& row, Scratch& scratch) const {
+    Scaled float64_label(const RowPlace& place, Row& row, Scratch& scratch) const {
         const Scaled p(row.probability), w(arrays_.class_weight(row.label)), factor = scaled_factor(row);
         row.scaled_linear = row.scaled_own = Scaled();
         if (!clipping_.clips) {
@@ -456,23 +456,24 @@ private:
         return {losses.total(), kept.total()};
     }
 
-    /// Gradients of n classes from float64 coefficients; and from Scaled numbers in a careful row, and where they came
+    /// Gradients of n classes from float64 coefficients; and from Scaled numbers in a needs_float64 row, and where they came
     /// out infinite or NaN.
     void write_exactly(const RowPlace& place, const Row& row, std::size_t first, std::size_t n, Scratch& scratch,
                        T* out) const {
-        const Scaled total = row.careful ? row.scaled_total : Scaled(row.total);
-        const Scaled linear = row.careful ? row.scaled_linear : Scaled(row.linear);
+        const Scaled total = row.needs_float64 ? row.scaled_total : Scaled(row.total);
+        const Scaled linear = row.needs_float64 ? row.scaled_linear : Scaled(row.linear);
         const Scaled factor = scaled_factor(row);
         for (std::size_t done = 0; done < n; done += pieces) {
             const std::size_t count = std::min(pieces, n - done);
             double values[pieces];
             const ExactBlock in(*this, place, row, first + done, count, scratch);
-            const bool finite = !row.careful && kernels_.float64.probability_gradient(
-                                                    in.p, in.a, count, clipping_of_row(row), slope_of(row), values);
+            const bool finite =
+                !row.needs_float64 &&
+                kernels_.float64.probability_gradient(in.p, in.a, count, clipping_of_row(row), slope_of(row), values);
             std::size_t j = 0;
             if (!finite)
                 for_scaled(place, row, first + done, count, scratch, [&](double p, const Scaled& a) {
-                    if (row.careful || !std::isfinite(values[j])) {
+                    if (row.needs_float64 || !std::isfinite(values[j])) {
                         const bool kept = !a.is_zero() && clipped(Scaled(p) / total) == 0;
                         values[j] = ((linear - (kept ? a / Scaled(p) : Scaled())) * factor).value();
                     }
@@ -482,7 +483,7 @@ private:
                 out[done + j] = as_stored(values[j]);
         }
     }
-    void write_exact_column(const Tile& tile, std::size_t r, const Row& row, Scratch& scratch, T* out) const {
+    void write_exact_column(const RowTile& tile, std::size_t r, const Row& row, Scratch& scratch, T* out) const {
         T values[pieces];
         for (std::size_t first = 0; first < call_.classes; first += pieces) {
             const std::size_t n = std::min(pieces, call_.classes - first);
@@ -495,7 +496,7 @@ private:
     /// Gradients of n classes of a row over coefficients. `out` may be where its probabilities lie.
     void write_dense(const RowPlace& place, const Row& row, std::size_t first, std::size_t n, Scratch& scratch,
                      T* out) const {
-        if (row.careful || is_far(place, first, n))
+        if (row.needs_float64 || is_far(place, first, n))
             return write_exactly(place, row, first, n, scratch, out);
         const Kernels<T>& k = kernels_.of<T>();
         const T* p = arrays_.input.read(place, first, n, scratch.probs);
@@ -530,7 +531,7 @@ private:
     }
 
     /// Gradients of class indices: one number in all classes of a row, and another one at the label.
-    void write_labels(const Tile& tile, const Row* rows, Scratch& scratch) const {
+    void write_labels(const RowTile& tile, const Row* rows, Scratch& scratch) const {
         T* out = scratch.out_columns.columns.data();
         T others[most_lanes] = {};
         for (std::size_t r = 0; r < tile.count; ++r)
@@ -544,7 +545,7 @@ private:
     }
 
     /// From scratch.out_columns to where the tile's gradients belong.
-    void store_columns(const Tile& tile, Scratch& scratch) const {
+    void store_columns(const RowTile& tile, Scratch& scratch) const {
         const T* from = scratch.out_columns.columns.data();
         const Columns<T> to = arrays_.grad.columns(tile, scratch.out_columns);
         if (to.data != from)
@@ -556,7 +557,7 @@ private:
     /// Losses of class indices y, in two logarithms over the tile: log1p - log, one of them 0. With eps and the sum s of
     /// all and s' of the other probabilities, -log(p_y / s) is log(1 + s' / p_y), and its slope 1/s - 1/p_y is
     /// -s' / (s p_y): neither cancels where p_y is nearly all of s.
-    void label_losses(const Tile& tile, Row* rows, double* losses, Scratch& scratch) const {
+    void label_losses(const RowTile& tile, Row* rows, double* losses, Scratch& scratch) const {
         double log[most_lanes], log1p[most_lanes];
         for (std::size_t r = 0; r < tile.count; ++r) {
             log[r] = 1.0;
@@ -604,7 +605,7 @@ private:
     }
 
     /// The coefficients a_j of a tile's rows.
-    Columns<const T> coefficient_columns(const Tile& tile, const Row* rows, Scratch& scratch) const {
+    Columns<const T> coefficient_columns(const RowTile& tile, const Row* rows, Scratch& scratch) const {
         const Kernels<T>& k = kernels_.of<T>();
         const auto stride = static_cast<std::ptrdiff_t>(tile.lanes);
         const bool as_given = smoothing_ == 0.0 && !arrays_.class_weighted();

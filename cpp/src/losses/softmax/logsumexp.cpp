@@ -23,12 +23,12 @@ enum class Written { nothing, softmax, log_softmax };
 
 /// What a row's end leaves for merging with other rows.
 template <class T>
-LogSumExpState state_of(const TileSums<T>& sums, std::size_t r) {
+LogSumExpState state_of(const RowLanes<T>& sums, std::size_t r) {
     const LogSumExpEnds<T>& ends = sums.whole;
     if (!std::isfinite(ends.lse[r]))
         return {ends.lse[r], 0.0, 0.0, ends.lse[r]};
-    const bool careful = sums.any_careful && sums.careful[r];
-    const double max = careful ? ends.exponent[r] : static_cast<double>(sums.max[r]);
+    const bool needs_float64 = sums.any_needs_float64 && sums.needs_float64[r];
+    const double max = needs_float64 ? ends.exponent[r] : static_cast<double>(sums.max[r]);
     return {max, ends.others[r], ends.others_rest[r], ends.lse[r]};
 }
 
@@ -59,7 +59,7 @@ template <class T>
 class SoftmaxRows {
 public:
     struct Write {
-        bool careful;
+        bool needs_float64;
         double base, scale;  // of the exponentials: LogSumExpEnds, RowEnd
         T max, above_max;
         Patch<T> single;  // of a row of one class, whose probability is 1 without rounding
@@ -104,10 +104,10 @@ public:
     // What LogitRows asks.
     const Positions& positions() const { return positions_; }
     const KernelTable& table() const { return kernels_; }
-    TakenOut taken_out() const { return written_ == Written::log_softmax ? TakenOut::largest : TakenOut::none; }
+    SetAside set_aside() const { return written_ == Written::log_softmax ? SetAside::largest : SetAside::none; }
     EndParts end_parts() const { return EndParts::gap; }
-    void read_rows(const Tile&, TileSums<T>& sums) const {
-        sums.excluding.lse[0] = 0.0;  // wanted of careful rows only, which set it
+    void read_rows(const RowTile&, RowLanes<T>& sums) const {
+        sums.aside.lse[0] = 0.0;  // wanted of needs_float64 rows only, which set it
     }
     const T* logits(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
         return logits_.read(place, first, n, scratch.logits);
@@ -139,7 +139,7 @@ public:
         plan.states = states_.given();
         return plan;
     }
-    void begin_few(const Tile& tile, FewClassRows& rows, FewClasses& few, Scratch<T>& scratch) const {
+    void begin_few(const RowTile& tile, FewClassRows& rows, FewClasses& few, Scratch<T>& scratch) const {
         set_input(logits_, kernels(), tile, scratch, few);
         few.lse = rows.lse;
         if (!writes())
@@ -152,7 +152,7 @@ public:
         if (lse_.given())
             lse_.set(place, static_cast<double>(rows.lse[r]));
     }
-    bool end_few(const Tile& tile, const FewClasses& few, FewClassRows&, Scratch<T>& scratch) const {
+    bool end_few(const RowTile& tile, const FewClasses& few, FewClassRows&, Scratch<T>& scratch) const {
         if (lse_.given())
             lse_.set(tile, few.lse);
         if (writes())
@@ -160,7 +160,7 @@ public:
         return false;
     }
 
-    void end_rows(const Tile& tile, TileSums<T>& sums) const {
+    void finish_rows(const RowTile& tile, RowLanes<T>& sums) const {
         if (lse_.given())
             lse_.set(tile, sums.whole.lse);
         if (states_.given())
@@ -178,16 +178,17 @@ public:
             if (factor != nullptr)
                 sums.writable &= look_at_factors(tile, factor, sums);
         } else if (written_ == Written::log_softmax) {
-            std::copy(sums.excluding.gap, sums.excluding.gap + tile.lanes, sums.out_scale);
+            std::copy(sums.aside.gap, sums.aside.gap + tile.lanes, sums.out_scale);
             // With a +inf in the row: -inf elsewhere, NaN there, which is what x - max gives.
-            if (sums.any_careful && sums.careful[0] && sums.excluding.lse[0] == std::numeric_limits<double>::infinity())
+            if (sums.any_needs_float64 && sums.needs_float64[0] &&
+                sums.aside.lse[0] == std::numeric_limits<double>::infinity())
                 sums.out_scale[0] = 0.0;
             sums.writable = kernels().scale_rows(sums.out_scale, sums.out_scale, nullptr, tile.lanes, &sums.columns);
         }
     }
     /// A factor of 0 removes its row, whatever that holds. Returns whether write_columns does for all rows: none is removed
     /// that is not finite, and no factor brings exponentials back that T has taken for 0.
-    bool look_at_factors(const Tile& tile, const double* factor, TileSums<T>& sums) const {
+    bool look_at_factors(const RowTile& tile, const double* factor, RowLanes<T>& sums) const {
         bool ordinary = true;
         for (std::size_t r = 0; r < tile.count; ++r) {
             if (factor[r] == 0.0) {
@@ -199,19 +200,19 @@ public:
         return ordinary;
     }
     Write skip(const RowPlace&) const { return Write{}; }
-    Write write_of(const TileSums<T>& sums, std::size_t r, bool careful, std::size_t) const {
+    Write write_of(const RowLanes<T>& sums, std::size_t r, bool needs_float64, std::size_t) const {
         const double scale = sums.out_scale[r] == sums.out_scale[r] ? sums.out_scale[r] : quiet_nan;
         Patch<T> single;
         if (classes_.count() == 1)
             single = {0, static_cast<T>(sums.value[r])};
-        return {careful, sums.whole.exponent[r], scale, sums.max[r], static_cast<T>(scale), single};
+        return {needs_float64, sums.whole.exponent[r], scale, sums.max[r], static_cast<T>(scale), single};
     }
 
-    bool goes_along(const Write& row) const {
-        return written_ == Written::softmax && out_.direct() && mode_ != StoreMode::streaming && !row.careful &&
+    bool can_write_during_sweep(const Write& row) const {
+        return written_ == Written::softmax && out_.direct() && mode_ != StoreMode::streaming && !row.needs_float64 &&
                row.scale != 0.0 && !is_beyond(row.scale);
     }
-    KeptRow<T> kept_row(const RowPlace& place, const Write& row, const T* exponentials) const {
+    PendingRow<T> pending_row(const RowPlace& place, const Write& row, const T* exponentials) const {
         return {exponentials, static_cast<T>(row.scale), T(-0.0),
                 row.single,   out_.row(place),           mode_ == StoreMode::cached};
     }
@@ -219,7 +220,7 @@ public:
     void write(const RowPlace& place, const Write& row, std::size_t first, std::size_t n, const T* exponentials,
                Scratch<T>& scratch) const {
         const bool beyond = written_ == Written::softmax && is_beyond(row.scale);
-        const bool again = exponentials == nullptr || row.careful || beyond;
+        const bool again = exponentials == nullptr || row.needs_float64 || beyond;
         const T* x = again ? logits(place, first, n, scratch) : nullptr;
         T* out = out_.place(place, first, scratch.out);
         const Kernels<T>& k = kernels();
@@ -230,8 +231,8 @@ public:
             std::fill(out, out + n, static_cast<T>(quiet_nan));
         else if (written_ == Written::log_softmax)
             write_log_softmax(x, n, row, out);
-        else if (row.careful || beyond)
-            k.careful_write(x, n, reference_of(row), row.scale, 0.0, nullptr, row.single, out);
+        else if (row.needs_float64 || beyond)
+            k.float64_write(x, n, reference_of(row), row.scale, 0.0, nullptr, row.single, out);
         else
             k.scaled_exponentials(x, exponentials, n, {static_cast<T>(row.base), static_cast<T>(row.scale), T(0)},
                                   nullptr, row.single, mode_, out);
@@ -240,14 +241,14 @@ public:
         out_.store(place, first, n, out);
     }
 
-    Columns<const T> columns(const Tile& tile, const TileSums<T>&, Scratch<T>& scratch) const {
+    Columns<const T> columns(const RowTile& tile, const RowLanes<T>&, Scratch<T>& scratch) const {
         return logits_.columns(kernels(), tile, classes_.count(), scratch.logit_columns);
     }
     bool reads_columns_again() const { return written_ == Written::log_softmax; }
-    NextTile next(const Tile& tile) const { return logits_.next(tile, classes_.count()); }
-    const T* column_coefficients(const Tile&, const TileSums<T>&, Scratch<T>&) const { return nullptr; }
+    NextTile next(const RowTile& tile) const { return logits_.next(tile, classes_.count()); }
+    const T* column_coefficients(const RowTile&, const RowLanes<T>&, Scratch<T>&) const { return nullptr; }
 
-    void write_columns(const Tile& tile, const TileSums<T>& sums, Columns<const T> x, const T* exponentials,
+    void write_columns(const RowTile& tile, const RowLanes<T>& sums, Columns<const T> x, const T* exponentials,
                        Scratch<T>& scratch) const {
         const Columns<T> out = out_.columns(tile, scratch.out_columns);
         if (written_ == Written::log_softmax) {
@@ -271,7 +272,7 @@ private:
 
     void write_log_softmax(const T* x, std::size_t n, const Write& row, T* out) const {
         kernels().log_softmax(x, n, row.max, row.above_max, out);
-        if (row.careful)
+        if (row.needs_float64)
             kernels().canonical_nan(out, n);
     }
 

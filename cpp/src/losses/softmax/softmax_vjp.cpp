@@ -35,22 +35,22 @@ public:
     };
     using Block = double;
     /// Of a row that the kernels do not do for.
-    struct CarefulSum {
+    struct Float64Sum {
         bool removed = false;  ///< by a dy of 0 throughout
         double total = 0.0;    ///< times `scale`
     };
     struct Row {
         bool read = true;
-        bool careful = false;
+        bool needs_float64 = false;
         double sum = 0.0;
-        CarefulSum in_float64;
+        Float64Sum in_float64;
     };
     /// A tile between its steps.
     struct TileRows {
         Columns<const T> y, dy;
         T sums[most_lanes];
-        bool careful[most_lanes];
-        bool any_careful = false;
+        bool needs_float64[most_lanes];
+        bool any_needs_float64 = false;
     };
 
     VjpRows(const Argument& y, const Argument& dy, const Output& out, const std::vector<int>& axes, bool of_log)
@@ -79,7 +79,7 @@ public:
     Scratch scratch(const RowPlan& plan) const {
         return Scratch(std::min(plan.classes, block_size), plan.tile_rows * plan.classes);
     }
-    void end(const Tile&, const TileRows&, const double*, const Scratch&) const {}
+    void end(const RowTile&, const TileRows&, const double*, const Scratch&) const {}
 
     double reduce(int, const RowPlace& place, const Row&, std::size_t first, std::size_t n, Scratch& scratch) const {
         const T* dy = dy_.read(place, first, n, scratch.dy);
@@ -91,16 +91,16 @@ public:
             sum.add(b, blocks[b]);
         row.sum = sum.total();
     }
-    void end(const Tile& tile, Row* row, const double*, const Scratch&) const {
-        row->careful = is_careful(tile.place(0), row->sum);
-        if (row->careful)
-            row->in_float64 = careful_sum(tile.place(0));
+    void end(const RowTile& tile, Row* row, const double*, const Scratch&) const {
+        row->needs_float64 = needs_float64(tile.place(0), row->sum);
+        if (row->needs_float64)
+            row->in_float64 = float64_sum(tile.place(0));
     }
     void write(const RowPlace& place, const Row& row, std::size_t first, std::size_t n, Scratch& scratch) const {
         T* out = out_.place(place, first, scratch.out);
-        if (row.careful) {
-            write_carefully(place, row.in_float64, first, n,
-                            [&](std::size_t j, double value) { out[j - first] = static_cast<T>(value); });
+        if (row.needs_float64) {
+            write_in_float64(place, row.in_float64, first, n,
+                             [&](std::size_t j, double value) { out[j - first] = static_cast<T>(value); });
         } else {
             const T* y = y_.read(place, first, n, scratch.y);
             const T* dy = dy_.read(place, first, n, scratch.dy);
@@ -109,7 +109,7 @@ public:
         out_.store(place, first, n, out);
     }
 
-    void reduce_columns(int, const Tile& tile, TileRows& rows, Scratch& scratch) const {
+    void reduce_columns(int, const RowTile& tile, TileRows& rows, Scratch& scratch) const {
         const TileShape shape{tile.lanes, classes_.count()};
         rows.y = y_.columns(kernels_, tile, shape.classes, scratch.y_columns);
         rows.dy = dy_.columns(kernels_, tile, shape.classes, scratch.dy_columns);
@@ -120,21 +120,21 @@ public:
             kernels_.column_dot(rows.y.data, rows.y.stride, rows.dy.data, rows.dy.stride, shape, sums);
         for (std::size_t r = 0; r < tile.lanes; ++r) {
             rows.sums[r] = taken_by_kernel(sums[r]);
-            rows.careful[r] = r < tile.count && is_careful(tile.place(r), sums[r]);
-            rows.any_careful |= rows.careful[r];
+            rows.needs_float64[r] = r < tile.count && needs_float64(tile.place(r), sums[r]);
+            rows.any_needs_float64 |= rows.needs_float64[r];
         }
     }
-    void write_columns(const Tile& tile, const TileRows& rows, Scratch& scratch) const {
+    void write_columns(const RowTile& tile, const TileRows& rows, Scratch& scratch) const {
         const TileShape shape{tile.lanes, classes_.count()};
-        // Careful rows are put into the columns afterwards, and must find y and dy as they were.
+        // Rows that need float64 are put into the columns afterwards, and must find y and dy as they were.
         const Columns<T> own{scratch.out_columns.columns.data(), static_cast<std::ptrdiff_t>(tile.lanes)};
-        const Columns<T> out = rows.any_careful ? own : out_.columns(tile, scratch.out_columns);
+        const Columns<T> out = rows.any_needs_float64 ? own : out_.columns(tile, scratch.out_columns);
         (of_log_ ? kernels_.column_log_softmax_vjp : kernels_.column_softmax_vjp)(
             rows.y.data, rows.y.stride, rows.dy.data, rows.dy.stride, shape, rows.sums, out.stride, out.data);
-        for (std::size_t r = 0; rows.any_careful && r < tile.count; ++r)
-            if (rows.careful[r])
-                write_carefully(
-                    tile.place(r), careful_sum(tile.place(r)), 0, shape.classes,
+        for (std::size_t r = 0; rows.any_needs_float64 && r < tile.count; ++r)
+            if (rows.needs_float64[r])
+                write_in_float64(
+                    tile.place(r), float64_sum(tile.place(r)), 0, shape.classes,
                     [&](std::size_t j, double value) { out.data[j * tile.lanes + r] = static_cast<T>(value); });
         store_columns(tile, out, scratch);
     }
@@ -145,7 +145,7 @@ private:
 
     /// Whether the kernels do not do for a row: its sum is near the largest number, and may have left T on the way or
     /// leave it in the next step; or it is NaN, as it also is where y is NaN and dy, being 0 throughout, removes that.
-    bool is_careful(const RowPlace& place, double reduced) const {
+    bool needs_float64(const RowPlace& place, double reduced) const {
         constexpr double largest = static_cast<double>(std::numeric_limits<T>::max()) / 4;
         return !(std::fabs(reduced) <= largest) || (of_log_ && reduced == 0.0 && removed(place));
     }
@@ -175,8 +175,8 @@ private:
         return true;
     }
 
-    /// Of a careful row: what the sum over its classes is, with dy scaled down lest it overflow.
-    CarefulSum careful_sum(const RowPlace& place) const {
+    /// Of a needs_float64 row: what the sum over its classes is, with dy scaled down lest it overflow.
+    Float64Sum float64_sum(const RowPlace& place) const {
         StridedSum sum;
         for_pieces(place, 0, classes_.count(),
                    [&](std::size_t first, std::size_t n, const double* y, const double* dy) {
@@ -187,10 +187,10 @@ private:
         return {removed(place), sum.total()};
     }
 
-    /// Calls put(j, value) for classes [first, first + n) of a careful row.
+    /// Calls put(j, value) for classes [first, first + n) of a needs_float64 row.
     template <class Put>
-    void write_carefully(const RowPlace& place, const CarefulSum& sum, std::size_t first, std::size_t n,
-                         const Put& put) const {
+    void write_in_float64(const RowPlace& place, const Float64Sum& sum, std::size_t first, std::size_t n,
+                          const Put& put) const {
         const Kernels<double>& float64 = detail::kernels().float64;
         for_pieces(place, first, first + n,
                    [&](std::size_t begin, std::size_t count, const double* y, const double* dy) {
@@ -210,7 +210,7 @@ private:
                    });
     }
 
-    void store_columns(const Tile& tile, const Columns<T>& out, Scratch& scratch) const {
+    void store_columns(const RowTile& tile, const Columns<T>& out, Scratch& scratch) const {
         out_.store_columns(kernels_, tile, classes_.count(), out.data, scratch.out_columns);
     }
 
@@ -220,7 +220,7 @@ private:
     Positions positions_, classes_;
     bool of_log_;
     RowInput<T> y_, dy_;
-    RowInput<double> wide_y_, wide_dy_;  // for careful rows
+    RowInput<double> wide_y_, wide_dy_;  // for needs_float64 rows
     RowOutput<T> out_;
 };
 

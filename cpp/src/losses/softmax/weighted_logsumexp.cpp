@@ -71,10 +71,10 @@ public:
     struct TileRows {};
     const Positions& positions() const { return rows_; }
     Scratch scratch(const RowPlan& plan) const { return Scratch(plan); }
-    void reduce_columns(int, const Tile& tile, TileRows&, Scratch& scratch) const {
+    void reduce_columns(int, const RowTile& tile, TileRows&, Scratch& scratch) const {
         run_row(tile.place(0), scratch.plan, scratch);
     }
-    void end(const Tile&, const TileRows&, const double*, const Scratch&) const {}
+    void end(const RowTile&, const TileRows&, const double*, const Scratch&) const {}
 
 private:
     struct Elements {
@@ -125,7 +125,7 @@ private:
         Weights weights;
         for (std::size_t index = 0; index < plan.blocks; ++index) {
             const Elements block = read(place, plan, index, buffers);
-            const double block_top = kernels_.careful_max(block.x, block.n, no_index);
+            const double block_top = kernels_.float64_max(block.x, block.n, no_index);
             top = block_top > top || block_top != block_top ? block_top : top;
             weights.look(block.b, block.n);
         }

@@ -25,12 +25,12 @@ double exp_times(double x, double scale) {
     return lanes[0];
 }
 
-/// KernelTable::careful_max: the largest element but `excluded`; NaN if there is a NaN; -inf of nothing.
+/// KernelTable::float64_max: the largest element but `aside`; NaN if there is a NaN; -inf of nothing.
 template <class T>
-double careful_max(const T* x, std::size_t n, std::size_t excluded) {
+double float64_max(const T* x, std::size_t n, std::size_t aside) {
     double top = -__builtin_inf();
     for (std::size_t i = 0; i < n; ++i) {
-        if (i == excluded)
+        if (i == aside)
             continue;
         const double value = static_cast<double>(x[i]);
         if (value != value)
@@ -40,14 +40,14 @@ double careful_max(const T* x, std::size_t n, std::size_t excluded) {
     return top;
 }
 
-/// KernelTable::careful_sum: sum_j exp(x_j - reference) but `excluded`, in eight strided sums, and what their additions
+/// KernelTable::float64_sum: sum_j exp(x_j - reference) but `aside`, in eight strided sums, and what their additions
 /// round away: logits so large lie on a coarse grid, where many additions round the same way.
 template <class T>
-double careful_sum(const T* x, std::size_t n, std::size_t excluded, double reference) {
+double float64_sum(const T* x, std::size_t n, std::size_t aside, double reference) {
     double t[8] = {};
     double lost[8] = {};
     for (std::size_t i = 0; i < n; ++i) {
-        if (i == excluded)
+        if (i == aside)
             continue;
         const double term = scalar_function<exp_everywhere<double>>(static_cast<double>(x[i]) - reference);
         double& part = t[i % 8];
@@ -60,10 +60,10 @@ double careful_sum(const T* x, std::size_t n, std::size_t excluded, double refer
     return sum + (((lost[0] + lost[4]) + (lost[2] + lost[6])) + ((lost[1] + lost[5]) + (lost[3] + lost[7])));
 }
 
-/// KernelTable::careful_write: out_j = scale exp(x_j - reference) + linear q_j, then the patch. A class at -inf has
+/// KernelTable::float64_write: out_j = scale exp(x_j - reference) + linear q_j, then the patch. A class at -inf has
 /// exponential 0 whatever the reference is, and a term of 0 stays 0 under an infinite factor.
 template <class T>
-void careful_write(const T* x, std::size_t n, double reference, double scale, double linear, const double* q,
+void float64_write(const T* x, std::size_t n, double reference, double scale, double linear, const double* q,
                    Patch<T> patch, T* out) {
     for (std::size_t i = 0; i < n; ++i) {
         const double value = static_cast<double>(x[i]);
