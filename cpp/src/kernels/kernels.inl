@@ -23,7 +23,9 @@
 
 #include "kernels/columns.inl"
 
+#if !defined(LOGITLOSS_EMULATED)  // where it takes two minutes to compile, and is made of verbs that are tested there
 #include "kernels/few_classes.inl"
+#endif
 
 #include "kernels/softcap.inl"
 
@@ -113,8 +115,10 @@ constexpr Kernels<T> make_kernels() {
     k.column_probability_terms = column_probability_terms<T>;
     k.column_probability_gradient = column_probability_gradient<T>;
     k.column_beating = column_beating<T>;
+#if !defined(LOGITLOSS_EMULATED)
     if constexpr (sizeof(T) == sizeof(float))
         k.few_classes = few_classes;
+#endif
     k.canonical_nan = canonical_nan<T>;
     k.float64_max = float64_max<T>;
     k.float64_sum = float64_sum<T>;

@@ -49,7 +49,7 @@ def half_spacing(values: Any, half: Any) -> np.ndarray:
 def assert_within(got: Any, want: Any, tolerance: float, magnitude: Any = None, floor: float = 0.0) -> None:
     """|got - want| <= tolerance * magnitude + floor, where not finite: the same. Beyond the dtype means infinite."""
     got, want = np.asarray(got), to_extended(want)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         want = np.where(np.isinf(want.astype(got.dtype)), want.astype(got.dtype), want)
     assert got.shape == want.shape
     magnitude = np.abs(want) if magnitude is None else to_extended(magnitude)

@@ -34,9 +34,7 @@ namespace logitloss::detail::avx2 {
 namespace {
 
 #define LOGITLOSS_INLINE inline __attribute__((always_inline))
-#if !defined(LOGITLOSS_EMULATED)
 #define LOGITLOSS_ROWS_IN_REGISTERS  // of up to 16 classes
-#endif
 
 template <class T>
 struct Vec;
