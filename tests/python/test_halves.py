@@ -20,7 +20,7 @@ SHAPES = [(1, 1), (40, 2), (37, 3), (33, 10), (17, 31), (9, 64), (9, 128), (7, 1
 
 
 def assert_rounded(got, want, magnitude, relative):
-    """Within 0.51 ulp of the 16-bit format, and what the float32 computation may err or flush to 0; infinite beyond it."""
+    """Within 0.51 ulp of the 16-bit format, and what float32 may err or flush to 0; infinite beyond the format."""
     want = np.asarray(want, np.float64)
     with np.errstate(over="ignore", under="ignore"):
         beyond = np.isinf(want.astype(got.dtype))
