@@ -80,21 +80,25 @@ def _cross_entropy(name: str, arguments: Callable[..., Any], keeps_loss: bool = 
 
 
 EVERYTHING = {"z_loss": 0.01, "softcap": 20.0, "scale": 1.5, "margin": 0.2}
+CHANGED = {"softcap": 20.0, "scale": 1.5, "margin": 0.2, "label_smoothing": 0.1}  # what rows of few classes go with
 SOFT_EVERYTHING = {"softcap": 20.0, "scale": 1.5}
 CASES = [
     _cross_entropy("sample-weight", _with_rows_of("sample_weight", _labels)),
     _cross_entropy("sample-weight-smoothing", _with_rows_of("sample_weight", _labels), label_smoothing=0.1),
     _cross_entropy("sample-weight-everything", _with_rows_of("sample_weight", _labels), **EVERYTHING),
+    _cross_entropy("sample-weight-changed", _with_rows_of("sample_weight", _labels), **CHANGED),
     _cross_entropy("sample-weight-soft", _with_rows_of("sample_weight", _distributions), z_loss=0.01),
     _cross_entropy("class-weight", _class_weight),
     _cross_entropy("class-weight-z-loss", _class_weight, z_loss=0.01),
     _cross_entropy("class-weight-everything", _class_weight, **EVERYTHING),
+    _cross_entropy("class-weight-changed", _class_weight, **(CHANGED | {"label_smoothing": 0.0})),
     _cross_entropy("no-target", _no_target),
     _cross_entropy("no-target-everything", _no_target, **SOFT_EVERYTHING),
     _cross_entropy("weightless-target", _weightless_target),
     _cross_entropy("upstream", _with_rows_of("upstream", _labels), keeps_loss=True),
     _cross_entropy("upstream-smoothing", _with_rows_of("upstream", _labels), keeps_loss=True, label_smoothing=0.1),
     _cross_entropy("upstream-everything", _with_rows_of("upstream", _labels), keeps_loss=True, **EVERYTHING),
+    _cross_entropy("upstream-changed", _with_rows_of("upstream", _labels), keeps_loss=True, **CHANGED),
     _cross_entropy("upstream-soft", _with_rows_of("upstream", _distributions), keeps_loss=True, z_loss=0.01),
 ]
 
@@ -178,3 +182,42 @@ def test_smoothing_and_z_loss_are_not_multiplied_by_a_target_of_0():
     assert smoothed == pytest.approx(0.1 * (3 * lse - logits.sum()), rel=1e-14)
     weighted = ll.cross_entropy(logits, [0], class_weight=[0, 1, 1], label_smoothing=0.3, reduction="none")
     assert weighted[0] == pytest.approx(0.1 * (2 * lse - logits[0, 1:].sum()), rel=1e-14)
+
+
+def test_a_row_that_is_not_read_has_a_gradient_of_0_under_every_change_of_the_logits():
+    for dtype in (np.float32, np.float64, np.float16):
+        for change in ({"softcap": 30.0}, {"scale": 2.0}, {"softcap": 30.0, "margin": 0.5}, {"label_smoothing": 0.1}):
+            for classes in (3, 17, 200):
+                logits = np.ones((40, classes), dtype)
+                logits[::3, 0] = NAN
+                labels = np.where(np.arange(40) % 3 == 0, -100, 1)
+                for given in (logits, np.asfortranarray(logits)):
+                    loss, grad = ll.cross_entropy_value_and_grad(given, labels, **change)
+                    assert np.isfinite(loss)
+                    assert np.all(grad[::3] == 0)
+                    assert not np.signbit(grad[::3]).any()
+                    in_place = given.copy(order="K")
+                    ll.cross_entropy_value_and_grad(in_place, labels, grad_out=in_place, **change)
+                    assert_same_bits(in_place, grad)
+
+
+def test_a_gradient_of_0_has_one_sign_whatever_stands_beside_it():
+    logits = np.zeros((66, 4), np.float32)
+    logits[63, 1] = 2e5
+    logits[64, 2] = 1e5
+    target = np.full(66, 2)
+    grads = [
+        ll.cross_entropy_value_and_grad(x, target, reduction="sum")[1] for x in (logits, np.asfortranarray(logits))
+    ]
+    alone = ll.cross_entropy_value_and_grad(logits[64:65], target[64:65], reduction="sum")[1]
+    assert_same_bits(grads[0], grads[1])
+    assert_same_bits(grads[0][64:65], alone)
+
+
+def test_a_factor_of_the_gradient_that_is_not_finite_leaves_the_loss():
+    logits = np.array([[3e38, 0, 0], [1, 2, 3]], np.float32)
+    for options in ({"scale": 2.0}, {}, {"label_smoothing": 0.9}):
+        want = ll.cross_entropy(logits, [0, 1], reduction="none", **options)
+        for upstream in (NAN, INF, 0.0, 2.0):
+            loss, _ = ll.cross_entropy_value_and_grad(logits, [0, 1], reduction="none", upstream=upstream, **options)
+            assert_same_bits(loss, want)

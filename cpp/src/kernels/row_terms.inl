@@ -160,9 +160,10 @@ LOGITLOSS_INLINE Vec<T> terms_and_factors(const TermRows<T>& rows, std::size_t f
         const Vec<double> weighted = splat(options.grad_factor) * factor_of(rows.weight, i);
         const Vec<double> factor = weighted * factor_of(rows.upstream, i);
         base[part] = load(rows.ends->base + i);
-        scale[part] = factor * terms.mass * load(rows.ends->scale + i);
-        linear[part] = factor * terms.linear;
-        value[part] = factor * terms.aside_gradient;
+        const Vec<double> zero = splat(0.0);  // a sum with it is no -0: a gradient of 0 has one sign
+        scale[part] = fma(factor * terms.mass, load(rows.ends->scale + i), zero);
+        linear[part] = fma(factor, terms.linear, zero);
+        value[part] = fma(factor, terms.aside_gradient, zero);
         store(rows.scale + i, scale[part]);
         store(rows.linear + i, linear[part]);
         store(rows.value + i, value[part]);

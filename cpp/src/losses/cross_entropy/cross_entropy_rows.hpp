@@ -240,11 +240,12 @@ public:
             return;
         RowFactors factors(*this, place);
         ScaledNumber loss;
-        if (!factors.finite() || !grad_factor_.is_finite() ||
-            !exact_rows_.sum(place, scratch.raw_logits, loss, write.exact))
+        if (!factors.of_loss_are_finite() || !exact_rows_.sum(place, scratch.raw_logits, loss, write.exact))
             return;
         if (rounded || !one.keeps_loss[0])
             set_loss(place, loss * factors.weight, one);
+        if (!std::isfinite(factors.upstream) || !grad_factor_.is_finite())
+            return;
         write.zero = zero_gradient_ || factors.upstream == 0.0 || write.exact.leader == no_index;
         write.exact.factor = grad_factor_ * factors.weight * factors.upstream;
         write.exactly = true;
@@ -353,7 +354,7 @@ private:
             : weight(rows.arrays_.selection.weight(place)),
               upstream(rows.writes() ? of(rows.arrays_.upstream, place) : 1.0),
               class_weight(rows.call_.indices ? rows.arrays_.class_weight(place.target) : 1.0) {}
-        bool finite() const { return std::isfinite(weight) && std::isfinite(upstream) && std::isfinite(class_weight); }
+        bool of_loss_are_finite() const { return std::isfinite(weight) && std::isfinite(class_weight); }
 
     private:
         static double of(const RowNumbers& numbers, const RowPlace& place) {
@@ -377,13 +378,14 @@ private:
         few.class_step = static_cast<std::ptrdiff_t>(tile.lanes);
         few.next = next(tile);
     }
-    /// Odd rows keep the logits that were given: they may lie where the gradient is written.
+    /// Odd rows keep the logits that were given: they may lie where the gradient is written. Rows that are not read have
+    /// a gradient of 0, whatever they hold.
     void pull_back_few(const RowTile& tile, const FewClassRows& rows, Scratch<T>& scratch, T* out) const {
         const T* raw = scratch.logit_columns.columns.data();
         transform_.pull_back(kernels(), raw, call_.classes * tile.lanes, out);
         for (std::size_t r = 0; r < tile.count; ++r)
-            for (std::size_t j = 0; rows.odd[r] != 0.0f && j < call_.classes; ++j)
-                out[j * tile.lanes + r] = raw[j * tile.lanes + r];
+            for (std::size_t j = 0; (rows.odd[r] != 0.0f || rows.read[r] == 0.0f) && j < call_.classes; ++j)
+                out[j * tile.lanes + r] = rows.odd[r] != 0.0f ? raw[j * tile.lanes + r] : T(0);
     }
     /// Whether products of it and a factor that KernelTable::few_classes takes are no trouble.
     static bool is_near_one(double factor) { return factor >= 0x1p-20; }
