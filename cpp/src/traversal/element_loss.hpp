@@ -156,16 +156,17 @@ public:
     /// One sweep over the elements, and the sum of their losses. `scale` is ElementBlock::scale. If it `writes`, losses and
     /// gradients go to their arrays.
     LargeSum sweep(const FactorOfGradient& factor, double scale = 1.0, bool writes = true) {
-        return sum_large_element_blocks(positions(), workers_,
-                                        [&](const Positions::Cursor& at, std::size_t n, int worker, double* large) {
-                                            ElementBlock<T> arrays{};
-                                            arrays.grad_factor = factor.factor;
-                                            arrays.grad_exponent = factor.exponent;
-                                            arrays.large_sum = large;
-                                            arrays.smoothing = call_.options.label_smoothing;
-                                            arrays.scale = scale;
-                                            return block(arrays, at, n, writes, scratch_of(worker));
-                                        });
+        // NOLINTNEXTLINE(readability-non-const-parameter): the kernel writes there
+        const auto block_of = [&](const Positions::Cursor& at, std::size_t n, int worker, double* large) {
+            ElementBlock<T> arrays{};
+            arrays.grad_factor = factor.factor;
+            arrays.grad_exponent = factor.exponent;
+            arrays.large_sum = large;
+            arrays.smoothing = call_.options.label_smoothing;
+            arrays.scale = scale;
+            return block(arrays, at, n, writes, scratch_of(worker));
+        };
+        return sum_large_element_blocks(positions(), workers_, block_of);
     }
 
     /// Throws for the first element of `values`, the input or the target, that is not valid(x) and counts: its weight is not
