@@ -78,6 +78,7 @@ struct FewLogSumExp {
 /// A number of classes that the compiler knows.
 template <std::size_t count>
 struct KnownClasses {
+    // NOLINTNEXTLINE(google-explicit-constructor): it is a number
     LOGITLOSS_INLINE constexpr operator std::size_t() const { return count; }
 };
 /// fn(j) for the classes from `first` on, without a loop.
