@@ -46,16 +46,17 @@ std::size_t sum_in_parallel(std::size_t items, std::size_t grain, int workers) {
     return sum;
 }
 
-/// Workers that took part in a loop whose items all take a while.
+/// Workers that took part in a loop whose items all wait for them, for a while: a busy machine starts threads late.
 int workers_seen(int workers) {
     std::vector<std::atomic<int>> calls(static_cast<std::size_t>(workers));
+    std::atomic<int> seen{0};
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(has_threads() ? 5 : 0);
     parallel_for(200, 1, workers, [&](std::size_t, std::size_t, int worker) noexcept {
-        ++calls[static_cast<std::size_t>(worker)];
-        std::this_thread::sleep_for(std::chrono::microseconds(100));
+        seen += ++calls[static_cast<std::size_t>(worker)] == 1 ? 1 : 0;
+        do
+            std::this_thread::sleep_for(std::chrono::microseconds(100));
+        while (seen < workers && std::chrono::steady_clock::now() < deadline);
     });
-    int seen = 0;
-    for (const std::atomic<int>& count : calls)
-        seen += count > 0;
     return seen;
 }
 
