@@ -1,13 +1,18 @@
-"""Includes of cpp/src run downwards: from what a user calls to the arithmetic, as HACKING.md lists the rooms."""
+"""Includes of cpp/src run downwards: from what a user calls to the arithmetic, as HACKING.md lists the rooms.
+
+And what tests/mutations.py breaks is still where it says.
+"""
 
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 
-SOURCES = Path(__file__).parents[2] / "cpp" / "src"
+ROOT = Path(__file__).parents[2]
+SOURCES = ROOT / "cpp" / "src"
 
 # A room may include itself and the rooms below it.
 ROOMS = ["api", "losses", "logits", "traversal", "arguments", "layout", "runtime", "kernels"]
@@ -45,3 +50,10 @@ def test_a_loss_includes_no_other_family_but_what_it_is_built_on(path):
     found = set(re.findall(r'^#include "losses/([a-z_]+)/', path.read_text(encoding="utf-8"), flags=re.MULTILINE))
     allowed = {"probabilities": {"cross_entropy", "binary", "probabilities"}}
     assert found <= allowed.get(family, set()) | {family}
+
+
+@pytest.mark.parametrize(
+    "mutation", runpy.run_path(str(ROOT / "tests" / "mutations.py"))["MUTATIONS"], ids=lambda m: m.name
+)
+def test_a_mutation_finds_what_it_breaks(mutation):
+    assert (ROOT / mutation.file).read_text(encoding="utf-8").count(mutation.old) == 1

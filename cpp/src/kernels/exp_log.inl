@@ -127,18 +127,22 @@ struct LogParts {
     LOGITLOSS_INLINE Vec<T> sum() const { return high + low; }
 };
 
-/// log(2^k (1 + f)) for integral k and f in [-1/4, 1/2].
-LOGITLOSS_INLINE LogParts<float> log_of_parts(Vec<float> k, Vec<float> f) {
+/// log(1 + f) = f - f^2 / 2 + f^3 polynomial, and ln 2 in two parts.
+struct FloatLog {
     static constexpr float polynomial[] = {0x1.33638cp-5f,  -0x1.74b7d2p-4f, 0x1.df2368p-4f,
                                            -0x1.04b5d4p-3f, 0x1.2463f6p-3f,  -0x1.551934p-3f,
                                            0x1.99975cp-3f,  -0x1.000070p-2f, 0x1.55555ap-2f};
-    constexpr float ln2_upper = 0x1.63p-1f;  // few bits: k times it is exact
-    constexpr float ln2_lower = -0x1.bd0106p-13f;
+    static constexpr float ln2_upper = 0x1.63p-1f;  // few bits: k times it is exact
+    static constexpr float ln2_lower = -0x1.bd0106p-13f;
+};
+
+/// log(2^k (1 + f)) for integral k and f in [-1/4, 1/2].
+LOGITLOSS_INLINE LogParts<float> log_of_parts(Vec<float> k, Vec<float> f) {
     const Vec<float> f2 = f * f;
-    Vec<float> y = (f2 * f) * horner(f, polynomial);
-    y = fma(k, splat(ln2_lower), y);
+    Vec<float> y = (f2 * f) * horner(f, FloatLog::polynomial);
+    y = fma(k, splat(FloatLog::ln2_lower), y);
     y = neg_fma(splat(0.5f), f2, y);
-    const Vec<float> a = k * splat(ln2_upper);
+    const Vec<float> a = k * splat(FloatLog::ln2_upper);
     const Vec<float> high = a + f;
     const Vec<float> lost = f - (high - a);
     return {high, lost + y};

@@ -82,12 +82,13 @@ private:
 };
 
 /// a + b, and what the addition rounds away, exactly.
+template <class T>
 struct TwoSum {
-    Vec<double> sum;
-    Vec<double> lost;
+    Vec<T> sum;
+    Vec<T> lost;
 
-    LOGITLOSS_INLINE TwoSum(Vec<double> a, Vec<double> b) : sum(a + b) {
-        const Vec<double> back = sum - a;
+    LOGITLOSS_INLINE TwoSum(Vec<T> a, Vec<T> b) : sum(a + b) {
+        const Vec<T> back = sum - a;
         lost = (a - (sum - back)) + (b - back);
     }
 };

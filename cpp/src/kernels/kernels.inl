@@ -25,6 +25,8 @@
 
 #if !defined(LOGITLOSS_EMULATED)  // where it takes two minutes to compile, and is made of verbs that are tested there
 #include "kernels/few_classes.inl"
+
+#include "kernels/few_class_rows.inl"
 #endif
 
 #include "kernels/softcap.inl"

@@ -26,30 +26,39 @@ LOGITLOSS_INLINE Vec<double> widened(const float* x, std::size_t i) {
 }
 
 /// x + log, rounded once: the two may cancel, so the logarithm must not be rounded first.
-LOGITLOSS_INLINE Vec<double> add_log(Vec<double> x, LogParts<double> log) {
-    const Vec<double> sum = x + log.high;
-    const Vec<double> back = sum - x;
-    const Vec<double> lost = (x - (sum - back)) + (log.high - back);
-    return sum + (lost + log.low);
+template <class T>
+LOGITLOSS_INLINE Vec<T> add_log(Vec<T> x, LogParts<T> log) {
+    const TwoSum two(x, log.high);
+    return two.sum + (two.lost + log.low);
 }
 
-/// Relative rounding error of exp_at's mantissa: what the last two steps of the polynomial and the reduction lost.
+/// exp_at's mantissa for an x whose exponent is n, and its rounding error: what the last two steps of the polynomial and
+/// the reduction lost.
+template <class T>
+struct CorrectedExp {
+    Vec<T> mantissa, error;
+
+    LOGITLOSS_INLINE CorrectedExp(Vec<T> x, Vec<T> n) {
+        using C = Constants<T>;
+        constexpr std::size_t terms = sizeof(C::exp_polynomial) / sizeof(T);
+        const Vec<T> reduced = neg_fma(n, splat(C::ln2_hi), x);
+        const Vec<T> t = neg_fma(n, splat(C::ln2_lo), reduced);
+        const Vec<T> t_error = neg_fma(n, splat(C::ln2_lo), reduced - t);
+        Vec<T> inner = splat(C::exp_polynomial[0]);
+        for (std::size_t i = 1; i < terms - 2; ++i)
+            inner = fma(inner, t, splat(C::exp_polynomial[i]));
+        const Vec<T> one = splat(T(1));
+        const Vec<T> q = fma(inner, t, one);
+        mantissa = fma(q, t, one);
+        const Vec<T> q_error = fma(inner, t, one - q);
+        error = fma(t_error, mantissa, fma(t, q_error, fma(t, q, one - mantissa)));
+    }
+};
+
+/// That error, relative.
 LOGITLOSS_INLINE Vec<double> exp_at_error(Vec<double> x) {
-    using C = Constants<double>;
-    constexpr std::size_t terms = sizeof(C::exp_polynomial) / sizeof(double);
-    const Vec<double> n = fma(x, splat(C::log2e), splat(C::magic)) - splat(C::magic);
-    const Vec<double> reduced = neg_fma(n, splat(C::ln2_hi), x);
-    const Vec<double> t = neg_fma(n, splat(C::ln2_lo), reduced);
-    const Vec<double> t_error = neg_fma(n, splat(C::ln2_lo), reduced - t);
-    Vec<double> inner = splat(C::exp_polynomial[0]);
-    for (std::size_t i = 1; i < terms - 2; ++i)
-        inner = fma(inner, t, splat(C::exp_polynomial[i]));
-    const Vec<double> one = splat(1.0);
-    const Vec<double> q = fma(inner, t, one);
-    const Vec<double> p = fma(q, t, one);
-    const Vec<double> q_error = fma(inner, t, one - q);
-    const Vec<double> error = fma(t, q_error, fma(t, q, one - p)) + t_error * p;
-    return error / p;
+    const CorrectedExp<double> e(x, exp_at(x).exponent);
+    return e.error / e.mantissa;
 }
 
 /// Error of exp_at's float32 mantissa, by the float64 polynomial.

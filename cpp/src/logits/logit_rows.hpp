@@ -12,6 +12,7 @@
 #include "layout/positions.hpp"
 #include "logits/log_sum_exp_rows.hpp"
 #include "logits/log_sum_exp_tile.hpp"
+#include "logits/logit_scratch.hpp"
 #include "logits/store_mode.hpp"
 #include "traversal/row_operands.hpp"
 #include "traversal/row_plan.hpp"
@@ -19,100 +20,6 @@
 #include "traversal/row_traversal.hpp"
 
 namespace logitloss::detail {
-
-/// Rows of a tile, or of a batch of rows of one block, between their sweeps.
-template <class T>
-struct LogitTile {
-    RowTile tile;
-    std::size_t written = 0;    ///< of a batch: rows that are written, or need not be; all of them in the beginning
-    T* exponentials = nullptr;  ///< where they are kept; null if they are not
-    Columns<const T> columns{nullptr, 0};  ///< of rows side by side
-    RowLanes<T> sums;
-};
-
-/// Numbers of rows of few classes, an array a quantity.
-struct FewClassRows {
-    float target[most_rows], read[most_rows], odd[most_rows], lse[most_rows];
-    std::int64_t label[most_rows];
-    double weight[most_rows], factor[most_rows], loss[most_rows];
-};
-
-/// Memory of one worker: a block of each operand that is not read or written where it lies, and tiles of them.
-template <class T>
-struct Scratch {
-    BufferSpace space;
-    Buffer<T> exponentials;  ///< of a batch of rows of one block
-    Buffer<T> logits, raw_logits, coefficients, weights, out;
-    ColumnBuffer<T> logit_columns, coefficient_columns, out_columns;  ///< of a tile
-    Buffer<T> transformed_columns;
-    std::vector<RowBlock<T>> blocks;  ///< of a row of several that leaves its tile
-    LogitTile<T> tiles[2];  ///< of batches, the second is the one before, which is written while the first is read
-    RowLanes<T> alone;      ///< of a row that leaves its tile or batch
-    FewClassRows few;
-    const float* known_lse = nullptr;  ///< of a tile's rows whose log-sum-exp is known, NaN of the others
-    std::size_t turn = 0;
-
-    LogitTile<T>& now() { return tiles[turn]; }
-    LogitTile<T>& before() { return tiles[1 - turn]; }
-
-    /// `staged`: whether any operand of a row needs a buffer; `kept_stride`: exponentials of a row that are kept.
-    Scratch(const RowPlan& plan, bool staged, std::size_t kept_stride)
-        : Scratch(staged || plan.tiled() ? std::min(plan.classes, block_size) : 0, plan.tile_rows * plan.classes,
-                  kept_stride == 0 ? 0 : (plan.tiled() ? 1 : 2) * plan.rows_at_once * kept_stride + 64 / sizeof(T),
-                  plan.tiled() && plan.blocks > 1 ? plan.blocks : 0) {
-        if (kept_stride == 0)
-            return;
-        tiles[0].exponentials = exponentials.data();
-        tiles[1].exponentials = exponentials.data() + (plan.tiled() ? 0 : plan.rows_at_once * kept_stride);
-    }
-
-    /// `columns`, if it is a buffer of a tile's logits, transformed or not, and so may be written.
-    T* own_columns(const T* columns) const {
-        for (T* buffer : {logit_columns.columns.data(), transformed_columns.data()})
-            if (columns == buffer)
-                return buffer;
-        return nullptr;
-    }
-
-private:
-    Scratch(std::size_t block, std::size_t tile, std::size_t kept, std::size_t kept_blocks)
-        : space(BufferSpace::bytes<T>(kept) + 5 * BufferSpace::bytes<T>(block) + 7 * BufferSpace::bytes<T>(tile)),
-          exponentials(space.take<T>(kept)),
-          logits(space.take<T>(block)),
-          raw_logits(space.take<T>(block)),
-          coefficients(space.take<T>(block)),
-          weights(space.take<T>(block)),
-          out(space.take<T>(block)),
-          logit_columns(space, tile),
-          coefficient_columns(space, tile),
-          out_columns(space, tile),
-          transformed_columns(space.take<T>(tile)),
-          blocks(kept_blocks) {}
-};
-
-/// What a Loss does with rows of few classes.
-struct FewClassPlan {
-    bool takes = false;  ///< whether KernelTable::few_classes does for the call
-    FewClassTask task = FewClassTask::log_sum_exp;
-    bool long_tiles = false;  ///< whether rows are read and written where they lie
-    bool states = false;      ///< whether the rows go on from their log-sum-exps
-};
-
-/// Where the rows of few classes are, and where they are written.
-inline void set_input(const RowInput<float>& x, const Kernels<float>& kernels, const RowTile& tile,
-                      Scratch<float>& scratch, FewClasses& few) {
-    const TileLayout<const float> at = x.layout(kernels, tile, few.classes, scratch.logit_columns);
-    few.x = at.data;
-    few.row_step = at.row_step;
-    few.class_step = at.class_step;
-    few.next = x.next(tile, few.classes);
-}
-inline void set_output(const RowOutput<float>& out, const RowTile& tile, Scratch<float>& scratch, FewClasses& few) {
-    const TileLayout<float> at = out.layout(tile, scratch.out_columns);
-    few.out = at.data;
-    few.out_row_step = at.row_step;
-    few.out_class_step = at.class_step;
-}
 
 /// Whether a Loss has `end_alone`.
 template <class Loss, class = void>
@@ -127,36 +34,35 @@ struct EndsAlone<Loss, std::void_t<decltype(&Loss::end_alone)>> : std::true_type
 ///
 /// A Loss over element type T has
 ///   const Positions& positions();  const KernelTable& table();  SetAside set_aside();
-///   EndParts end_parts()                                   what it wants of rows with a class set aside
-///   void read_rows(const RowTile&, RowLanes&)                 sets `read`, `target`, `label`; counts on RowLanes::start
-///   Write skip(const RowPlace&)                            ends a row that is not read; how its gradient is written
+///   EndParts end_parts()                                what it wants of rows with a class set aside
+///   void read_rows(const RowTile&, RowLanes&)           sets `read`, `target`, `label`; counts on RowLanes::start
+///   Write skip(const RowPlace&)                         ends a row that is not read; how its gradient is written
 ///   const T* logits(const RowPlace&, first, n, Scratch&)   n classes from `first` on
-///   bool linear()                                          whether it wants sums over coefficients, which are
+///   bool linear()                                       whether it wants sums over coefficients, which are
 ///   const T* coefficients(const RowPlace&, first, n, Scratch&)   (null: all 1)
-///   bool has_values()                                      whether log-sum-exps of rows that are summed whole are wanted,
-///   double summed_again_below(classes)                     and sums in two parts where LSE - max is less than this
-///   void finish_rows(const RowTile&, RowLanes&)                  losses, and what the second sweep needs
-///   bool has_losses()                                      whether finish_rows sets RowLanes::loss
-///   bool writes(), bool writes_exponentials()              whether there is an output, and one made of exponentials
+///   bool has_values()                                   whether log-sum-exps of rows that are summed whole are wanted,
+///   double summed_again_below(classes)                  and sums in two parts where LSE - max is less than this
+///   void finish_rows(const RowTile&, RowLanes&)         losses, and what the second sweep needs
+///   bool has_losses()                                   whether finish_rows sets RowLanes::loss
+///   bool writes(), bool writes_exponentials()           whether there is an output, and one made of exponentials
 ///   Write write_of(const RowLanes&, r, bool needs_float64, std::size_t aside_class)   what `write` needs of a row
 ///   void end_alone(const RowPlace&, RowLanes&, Write&, Scratch&)
 ///                                                          the last word on a row that stood alone, if there is one
 ///   void write(const RowPlace&, const Write&, first, n, const T* exponentials, Scratch&)
 ///                                                          exponentials: as block_state kept them, or null
-///   bool can_write_during_sweep(const Write&)                          whether a row of one block is no more than
+///   bool can_write_during_sweep(const Write&)           whether a row of one block is no more than
 ///   PendingRow<T> pending_row(const RowPlace&, const Write&, const T* exponentials)
 ///                                                          written straight to its place
 /// For tiles, whose rows are whole,
 ///   Columns<const T> columns(const RowTile&, RowLanes&, Scratch&)
-///   NextTile next(const RowTile&)                             of the logits
-///   bool reads_columns_again()                             whether the class set aside must be back in its place
+///   NextTile next(const RowTile&)                       of the logits
+///   bool reads_columns_again()                          whether the class set aside must be back in its place
 ///   const T* column_coefficients(const RowTile&, const RowLanes&, Scratch&)   tile.lanes apart
 ///   void write_columns(const RowTile&, const RowLanes&, Columns<const T>, const T* exponentials, Scratch&)
-/// and for rows of few float32 classes,
-///   FewClassPlan few_classes()
-///   void begin_few(const RowTile&, FewClassRows&, FewClasses&, Scratch&)   where they are, and what multiplies them
-///   bool end_few(const RowTile&, const FewClasses&, FewClassRows&, Scratch&)   results; may mark more rows as odd
-///   void keep_few(const RowPlace&, const FewClassRows&, r)   the result of a row that left for its gradient
+/// and few_classes(), which returns what it does with rows of few float32 classes: a FewClassTraits with
+///   void begin(const RowTile&, FewClassRows&, FewClasses&, Scratch&)   where rows are, and what multiplies them
+///   bool end(const RowTile&, FewClassRows&, const FewClasses&, Scratch&)   results; whether it marks more rows as odd
+///   void keep(const RowPlace&, const FewClassRows&, r)  the result of a row that is odd for its gradient only
 template <class T, class Loss>
 class LogitRows : public RowProblem {
 public:
@@ -177,10 +83,9 @@ public:
     static constexpr std::size_t blocks_at_a_time = 4096;
 
     LogitRows(Loss& loss, const RowPlan& plan, bool staged)
-        : loss_(loss), plan_(plan), staged_(staged), reducer_(kernels(), loss.set_aside()) {
+        : loss_(loss), plan_(plan), staged_(staged), few_(loss.few_classes()), reducer_(kernels(), loss.set_aside()) {
+        few_.takes &= plan.tiled() && plan.classes <= most_few_classes;
         if constexpr (sizeof(T) == sizeof(float)) {
-            if (plan.tiled() && plan.classes <= most_few_classes)
-                few_ = loss.few_classes();
             if (few_.takes && few_.long_tiles)
                 plan_.hand_out_most();
         }
@@ -207,18 +112,24 @@ public:
             if (!few_.takes)
                 return false;
             FewClassRows& rows = scratch.few;
-            FewClasses few{};
-            few.rows = tile.count;
-            few.classes = plan_.classes;
-            few.odd = rows.odd;
-            few.loss = losses;
-            loss_.begin_few(tile, rows, few, scratch);
-            bool odd = kernels().few_classes(few, few_.task);
-            odd |= loss_.end_few(tile, few, rows, scratch);
+            FewClasses in{};
+            in.rows = tile.count;
+            in.classes = plan_.classes;
+            in.odd = rows.odd;
+            in.lse = rows.lse;
+            in.loss = losses;
+            few_.begin(tile, rows, in, scratch);
+            bool odd = kernels().few_classes(in, few_.task);
+            odd |= few_.end(tile, rows, in, scratch);
             if (few_.states)
-                go_on(tile, rows, scratch, rest);
+                rows.each_part(tile.count, plan_.tile_rows, [&](std::size_t first, std::size_t count) {
+                    scratch.known_lse = rows.lse + first;
+                    rest(first, count);
+                    scratch.known_lse = nullptr;
+                });
             else if (odd)
-                hand_odd_rows(tile, rows, losses, rest);
+                rows.each_odd_run(tile.count, plan_.tile_rows, losses, rest,
+                                  [&](std::size_t r) { few_.keep(tile.place(r), rows, r); });
             return true;
         }
         return false;
@@ -301,41 +212,6 @@ private:
     static std::size_t batch_rows(std::size_t classes) {
         constexpr std::size_t bytes = 65536;
         return std::min(most_lanes, std::max<std::size_t>(4, bytes / (classes * sizeof(T))));
-    }
-
-    // -------------------------------------------------------------------------------------------- rows of few classes
-
-    template <class Rest>
-    void hand_odd_rows(const RowTile& tile, FewClassRows& rows, double* losses, const Rest& rest) const {
-        std::copy(losses, losses + tile.count, rows.loss);
-        const auto end_of_run = [&](std::size_t first) {
-            std::size_t end = first;
-            while (end < tile.count && end - first < plan_.tile_rows && rows.odd[end] != 0.0f)
-                ++end;
-            return end;
-        };
-        for (std::size_t r = 0; r < tile.count; ++r)
-            if (const std::size_t end = end_of_run(r); end > r) {
-                rest(r, end - r);
-                r = end - 1;
-            }
-        for (std::size_t r = 0; r < tile.count; ++r)  // what a call without a gradient gives
-            if (rows.odd[r] != 0.0f && rows.odd[r] < 1.0f) {
-                losses[r] = rows.loss[r];
-                loss_.keep_few(tile.place(r), rows, r);
-            }
-    }
-    /// A state holds the value that the rows have without one.
-    template <class Rest>
-    void go_on(const RowTile& tile, FewClassRows& rows, Scratch& scratch, const Rest& rest) const {
-        for (std::size_t r = 0; r < tile.count; ++r)
-            if (rows.odd[r] != 0.0f)
-                rows.lse[r] = std::numeric_limits<float>::quiet_NaN();
-        for (std::size_t r = 0; r < tile.count; r += plan_.tile_rows) {
-            scratch.known_lse = rows.lse + r;
-            rest(r, std::min(plan_.tile_rows, tile.count - r));
-        }
-        scratch.known_lse = nullptr;
     }
 
     // ------------------------------------------------------------------------------------------- rows side by side
@@ -681,7 +557,7 @@ private:
     RowPlan plan_;
     bool staged_;
     std::size_t kept_stride_ = 0;
-    FewClassPlan few_;
+    decltype(std::declval<const Loss&>().few_classes()) few_;
     RowReducer<T> reducer_;
 };
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import ml_dtypes
@@ -10,6 +11,9 @@ from reference import EXTENDED, FLOAT64, Arithmetic, to_extended
 
 DTYPES: list[Any] = [np.float32, np.float64]
 HALVES: list[Any] = [np.float16, ml_dtypes.bfloat16]
+
+# How many of the cases that a test draws are tried; all of them, unless only a sample is asked for (.ci/run quick).
+SAMPLE = 3 if os.environ.get("LOGITLOSS_TEST_SAMPLE") else None
 
 # What the library promises for the plain losses: NUMERICS of the project's documentation, in units of `magnitude`.
 LOSS_TOLERANCE = {np.dtype(np.float32): 4e-7, np.dtype(np.float64): 1e-14}

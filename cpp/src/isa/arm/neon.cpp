@@ -14,6 +14,7 @@ namespace {
 bool supported() { return true; }
 
 #define LOGITLOSS_INLINE inline __attribute__((always_inline))
+#define LOGITLOSS_INLINE_LAMBDA __attribute__((always_inline))
 
 template <class T>
 struct Vec;

@@ -12,6 +12,7 @@ namespace logitloss::detail::scalar {
 namespace {
 
 #define LOGITLOSS_INLINE inline
+#define LOGITLOSS_INLINE_LAMBDA
 #define LOGITLOSS_UNROLL  // the last resort may be slow, and is in every wheel twice
 
 template <class T>

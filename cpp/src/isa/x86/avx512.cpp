@@ -36,8 +36,9 @@ namespace logitloss::detail::avx512 {
 namespace {
 
 #define LOGITLOSS_INLINE inline __attribute__((always_inline))
+#define LOGITLOSS_INLINE_LAMBDA __attribute__((always_inline))
 #if !defined(LOGITLOSS_NO_ROWS_IN_REGISTERS)  // which sanitizers take minutes to compile
-#define LOGITLOSS_ROWS_IN_REGISTERS           // of up to 16 classes
+#define LOGITLOSS_ROWS_IN_REGISTERS           // of up to 10 classes
 #endif
 
 template <class T>

@@ -9,6 +9,7 @@
 #include "logits/logit_rows.hpp"
 #include "logits/logit_transform.hpp"
 #include "losses/cross_entropy/cross_entropy_arrays.hpp"
+#include "losses/cross_entropy/cross_entropy_few_rows.hpp"
 #include "losses/cross_entropy/exact_rows.hpp"
 #include "runtime/dispatch.hpp"
 
@@ -107,71 +108,13 @@ public:
             skip_weightless_classes(tile, sums);
     }
 
-    // Of rows of few classes.
-    FewClassPlan few_classes() const {
-        FewClassPlan plan;
-        plan.takes = call_.indices && !as_distribution_ && terms_.z_loss == 0.0 && !all_losses_exact_ &&
-                     (!linear_ || is_near_one(spread()));
-        plan.task = writes() ? FewClassTask::cross_entropy_gradient : FewClassTask::cross_entropy;
-        plan.long_tiles = arrays_.input.direct() && (!writes() || arrays_.grad.direct()) && transform_.identity();
-        return plan;
-    }
-    void begin_few(const RowTile& tile, FewClassRows& rows, FewClasses& few, Scratch<T>& scratch) const {
-        bool all_read = arrays_.selection.read_labels(kernels(), tile, rows.label, rows.target, rows.read);
-        few.target = rows.target;
-        few.kept = static_cast<float>(1.0 - terms_.smoothing);
-        few.spread = static_cast<float>(spread());
-        if (transform_.identity())
-            set_input(arrays_.input, kernels(), tile, scratch, few);
-        else
-            set_transformed(tile, rows, scratch, few);
-        if (arrays_.class_weighted() || arrays_.selection.weighted()) {
-            all_read &= read_weights(tile, rows);
-            few.weight = rows.weight;
-        }
-        few.read = all_read ? nullptr : rows.read;
-        if (!writes())
-            return;
-        if (transform_.identity()) {
-            set_output(arrays_.grad, tile, scratch, few);
-        } else {
-            few.out = scratch.out_columns.columns.data();
-            few.out_row_step = 1;
-            few.out_class_step = few.class_step;
-        }
-        const double nan = std::numeric_limits<double>::quiet_NaN();  // leaves the gradient to others
-        const double factor = zero_gradient_ ? 0.0 : all_exact_ ? nan : terms_.grad_factor;
-        few.same_factor = static_cast<float>(factor);
-        few.factor = arrays_.upstream.read_if_given(tile, rows.factor);
-        if (few.factor == nullptr && few.weight == nullptr)
-            return;
-        for (std::size_t r = 0; r < tile.lanes; ++r) {
-            const double weight = few.weight == nullptr ? 1.0 : rows.weight[r];
-            const double upstream = few.factor == nullptr ? 1.0 : rows.factor[r];
-            rows.factor[r] = is_moderate(weight) ? factor * weight * upstream : nan;
-        }
-        few.factor = rows.factor;
-    }
-    void keep_few(const RowPlace& place, const FewClassRows& rows, std::size_t r) const {
-        if (arrays_.loss.given())
-            arrays_.loss.set(place, rows.loss[r]);
-    }
-    bool end_few(const RowTile& tile, const FewClasses& few, FewClassRows& rows, Scratch<T>& scratch) const {
-        bool odd = false;
-        if (few.weight != nullptr)
-            for (std::size_t r = 0; r < tile.count; ++r)
-                if (!is_moderate(rows.weight[r]) && rows.read[r] != 0.0f) {
-                    rows.odd[r] = 1.0f;
-                    odd = true;
-                }
-        if (arrays_.loss.given())
-            arrays_.loss.set(tile, few.loss);
-        if (!writes())
-            return odd;
-        if (!transform_.identity())
-            pull_back_few(tile, rows, scratch, few.out);
-        arrays_.grad.store_columns(kernels(), tile, call_.classes, few.out, scratch.out_columns);
-        return odd;
+    /// Smoothing beside class weights, class probabilities, z-loss and exact rows go without.
+    CrossEntropyFewRows<T> few_classes() const {
+        const double nan = std::numeric_limits<double>::quiet_NaN();  // leaves gradients to other rows
+        CrossEntropyFewRows<T> few(call_, arrays_, transform_, class_weights_, terms_);
+        few.takes &= !as_distribution_ && !all_losses_exact_;
+        few.factor = zero_gradient_ ? 0.0 : all_exact_ ? nan : terms_.grad_factor;
+        return few;
     }
 
     // Of a row.
@@ -366,46 +309,6 @@ private:
     static bool holds(double factor) {
         const T rounded = std::fabs(static_cast<T>(factor));
         return factor == 0.0 || (rounded >= std::numeric_limits<T>::min() && std::isfinite(rounded));
-    }
-
-    void set_transformed(const RowTile& tile, const FewClassRows& rows, Scratch<T>& scratch, FewClasses& few) const {
-        T reference[most_lanes];
-        const T* raw = arrays_.input.copy(kernels(), tile, call_.classes, scratch.logit_columns);
-        T* transformed = scratch.transformed_columns.data();
-        transform_.apply_columns(kernels(), raw, {tile.lanes, call_.classes}, rows.target, reference, transformed);
-        few.x = transformed;
-        few.row_step = 1;
-        few.class_step = static_cast<std::ptrdiff_t>(tile.lanes);
-        few.next = next(tile);
-    }
-    /// Odd rows keep the logits that were given: they may lie where the gradient is written. Rows that are not read have
-    /// a gradient of 0, whatever they hold.
-    void pull_back_few(const RowTile& tile, const FewClassRows& rows, Scratch<T>& scratch, T* out) const {
-        const T* raw = scratch.logit_columns.columns.data();
-        transform_.pull_back(kernels(), raw, call_.classes * tile.lanes, out);
-        for (std::size_t r = 0; r < tile.count; ++r)
-            for (std::size_t j = 0; (rows.odd[r] != 0.0f || rows.read[r] == 0.0f) && j < call_.classes; ++j)
-                out[j * tile.lanes + r] = rows.odd[r] != 0.0f ? raw[j * tile.lanes + r] : T(0);
-    }
-    /// Whether products of it and a factor that KernelTable::few_classes takes are no trouble.
-    static bool is_near_one(double factor) { return factor >= 0x1p-20; }
-
-    /// Weights of rows of few classes; those of weight 0 are not read. Returns whether all are.
-    bool read_weights(const RowTile& tile, FewClassRows& rows) const {
-        bool all = true;
-        const RowSelection& selection = arrays_.selection;
-        if (selection.sample_weight.read_if_given(tile, rows.weight) == nullptr)
-            std::fill(rows.weight, rows.weight + tile.lanes, 1.0);
-        for (std::size_t r = 0; r < tile.lanes; ++r) {
-            const auto label = static_cast<std::uint64_t>(rows.label[r]);
-            const double of_class = class_weights_.empty() || label >= call_.classes ? 1.0 : class_weights_[label];
-            if (rows.weight[r] == 0.0 || of_class == 0.0) {
-                rows.read[r] = 0.0f;
-                all = false;
-            }
-            rows.weight[r] *= selection.weight_scale() * of_class;
-        }
-        return all;
     }
 
     /// A class weight of 0 removes the rows of its class.

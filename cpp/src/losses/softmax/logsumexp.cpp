@@ -107,7 +107,7 @@ public:
     SetAside set_aside() const { return written_ == Written::log_softmax ? SetAside::largest : SetAside::none; }
     EndParts end_parts() const { return EndParts::gap; }
     void read_rows(const RowTile&, RowLanes<T>& sums) const {
-        sums.aside.lse[0] = 0.0;  // wanted of needs_float64 rows only, which set it
+        sums.aside.lse[0] = 0.0;  // wanted of rows that need float64 only, which set it
     }
     const T* logits(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
         return logits_.read(place, first, n, scratch.logits);
@@ -126,39 +126,42 @@ public:
         return classes <= 128 ? std::numeric_limits<double>::infinity() : 3.0;
     }
 
-    FewClassPlan few_classes() const {
-        FewClassPlan plan;
-        plan.takes = true;
-        if (!writes())
-            plan.task = FewClassTask::log_sum_exp;
-        else if (!writes_exponentials())
-            plan.task = FewClassTask::log_softmax;
-        else
-            plan.task = has_values() ? FewClassTask::log_sum_exp_gradient : FewClassTask::softmax;
-        plan.long_tiles = logits_.direct() && (!writes() || out_.direct());
-        plan.states = states_.given();
-        return plan;
-    }
-    void begin_few(const RowTile& tile, FewClassRows& rows, FewClasses& few, Scratch<T>& scratch) const {
-        set_input(logits_, kernels(), tile, scratch, few);
-        few.lse = rows.lse;
-        if (!writes())
-            return;
-        set_output(out_, tile, scratch, few);
-        few.factor = upstream_.read_if_given(tile, rows.factor);
-        few.same_factor = 1.0f;
-    }
-    void keep_few(const RowPlace& place, const FewClassRows& rows, std::size_t r) const {
-        if (lse_.given())
-            lse_.set(place, static_cast<double>(rows.lse[r]));
-    }
-    bool end_few(const RowTile& tile, const FewClasses& few, FewClassRows&, Scratch<T>& scratch) const {
-        if (lse_.given())
-            lse_.set(tile, few.lse);
-        if (writes())
-            out_.store_columns(kernels(), tile, classes_.count(), few.out, scratch.out_columns);
-        return false;
-    }
+    /// Rows of few classes.
+    struct FewRows : FewClassTraits {
+        const SoftmaxRows& call;
+
+        explicit FewRows(const SoftmaxRows& rows) : call(rows) {
+            takes = true;
+            if (!call.writes())
+                task = FewClassTask::log_sum_exp;
+            else if (!call.writes_exponentials())
+                task = FewClassTask::log_softmax;
+            else
+                task = call.has_values() ? FewClassTask::log_sum_exp_gradient : FewClassTask::softmax;
+            long_tiles = call.logits_.direct() && (!call.writes() || call.out_.direct());
+            states = call.states_.given();
+        }
+        void begin(const RowTile& tile, FewClassRows& rows, FewClasses& in, Scratch<T>& scratch) const {
+            set_input(in, call.logits_, call.kernels(), tile, scratch.logit_columns);
+            if (!call.writes())
+                return;
+            set_output(in, call.out_.layout(tile, scratch.out_columns));
+            in.factor = call.upstream_.read_if_given(tile, rows.factor);
+            in.same_factor = 1.0f;
+        }
+        bool end(const RowTile& tile, const FewClassRows&, const FewClasses& in, Scratch<T>& scratch) const {
+            if (call.lse_.given())
+                call.lse_.set(tile, in.lse);
+            if (call.writes())
+                call.out_.store_columns(call.kernels(), tile, in.classes, in.out, scratch.out_columns);
+            return false;
+        }
+        void keep(const RowPlace& place, const FewClassRows& rows, std::size_t r) const {
+            if (call.lse_.given())
+                call.lse_.set(place, static_cast<double>(rows.lse[r]));
+        }
+    };
+    FewRows few_classes() const { return FewRows(*this); }
 
     void finish_rows(const RowTile& tile, RowLanes<T>& sums) const {
         if (lse_.given())
