@@ -189,7 +189,7 @@ def copy_of_the_tree(to: Path) -> None:
 
 def build(tree: Path) -> Path:
     """A folder from which the package can be imported."""
-    import pybind11  # noqa: PLC0415  (the list of mutations is tested without it)
+    import pybind11  # the list of mutations is tested without it
 
     folder = tree / "build"
     configure = [
