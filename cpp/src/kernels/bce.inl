@@ -4,10 +4,11 @@
 template <class T>
 struct BceElement {
     static constexpr bool smooths = false;
+    static constexpr bool logistic = true;
     static constexpr bool by_exponential = true;  // of -|x|, from which the results are small
 
-    LOGITLOSS_INLINE ElementResult<T> operator()(Vec<T> x, Vec<T> positive, Vec<T> negative) const {
-        const LogisticParts<T> parts(x);
+    LOGITLOSS_INLINE ElementResult<T> operator()(const LogisticParts<T>& parts, Vec<T> positive,
+                                                 Vec<T> negative) const {
         return {parts.cross_entropy(positive, negative), parts.pull(positive, negative) / (splat(T(1)) + parts.e)};
     }
 

@@ -22,15 +22,19 @@ struct LogisticParts {
     Vec<T> up;    // (1+e) sigmoid(x)
     Vec<T> down;  // (1+e) sigmoid(-x)
 
-    explicit LOGITLOSS_INLINE LogisticParts(Vec<T> logits) : x(logits) {
-        const Vec<T> zero = splat(T(0));
+    LOGITLOSS_INLINE LogisticParts(Vec<T> logits, Vec<T> exponential, Vec<T> logarithm)
+        : x(logits), below_zero(less(x, splat(T(0)))), e(exponential), log1p_e(logarithm) {
         const Vec<T> one = splat(T(1));
-        const ExpParts<T> parts = exp_parts(zero - abs(x), ExpShift<T>(T(0)));
-        e = parts.mantissa * parts.scale;
-        log1p_e = log1p_of_unit(e);
-        below_zero = less(x, zero);
         up = select(below_zero, e, one);
         down = select(below_zero, one, e);
+    }
+    LOGITLOSS_INLINE LogisticParts(Vec<T> logits, Vec<T> exponential)
+        : LogisticParts(logits, exponential, log1p_of_unit(exponential)) {}
+    explicit LOGITLOSS_INLINE LogisticParts(Vec<T> logits) : LogisticParts(logits, exponential_of(logits)) {}
+
+    static LOGITLOSS_INLINE Vec<T> exponential_of(Vec<T> logits) {
+        const ExpParts<T> parts = exp_parts(splat(T(0)) - abs(logits), ExpShift<T>(T(0)));
+        return parts.mantissa * parts.scale;
     }
 
     /// positive softplus(-x) + negative softplus(x): one of them is |x| + log(1+e), the other log(1+e).
@@ -260,9 +264,12 @@ private:
 };
 
 /// What a sweep over elements reads and writes; T arrays of equal length, all but the logits and targets may be null.
-/// `Element` is the loss: element(x, positive, negative) is the result for factors positive = pos_weight t and
-/// negative = 1-t, with t smoothed already unless `Element::smooths`.
-template <class T, bool plain, class Element>
+/// `plain`: whether there are no factors but one for all gradients; `gradients`: whether these are wanted. `Element` is the loss: element(x, positive, negative) is the result for factors positive = pos_weight t and
+/// negative = 1-t, with t smoothed already unless `Element::smooths`; one that is `logistic` takes LogisticParts of x.
+///
+/// Note [steps side by side]: an element is a chain of some thirty steps, each of which waits for the one before. A group
+/// takes each stage of the chain for all of its vectors, so that there is always another one to go on with.
+template <class T, bool plain, bool gradients, class Element>
 struct ElementSweep {
     const GroupReader<T> logits, targets, weights, pos_weights, upstreams;
     GroupWriter<T> losses, grads;
@@ -273,6 +280,10 @@ struct ElementSweep {
     const Reach<T> reach;
     const bool looks;  // for far elements
     LargeLosses<T>& large;
+    const std::size_t group_count;
+    struct {
+        Vec<T> e[groups_per_flush * group_vectors<T>], log1p_e[groups_per_flush * group_vectors<T>];
+    } stages;  // Note [steps side by side]
 
     LOGITLOSS_INLINE ElementSweep(const ElementBlock<T>& b, std::size_t n, const Element& loss,
                                   const Reach<T>& of_factors, bool looks_for_far, LargeLosses<T>& large_losses)
@@ -291,20 +302,44 @@ struct ElementSweep {
           far_element(loss),
           reach(of_factors),
           looks(looks_for_far),
-          large(large_losses) {}
+          large(large_losses),
+          group_count((n + group_size<T> - 1) / group_size<T>) {}
 
     LOGITLOSS_INLINE void operator()(std::size_t group, Vec<T> (&lanes)[group_vectors<T>]) {
-        if (block.grad != nullptr && block.grad != block.input)
+        if (gradients && block.grad != nullptr && block.grad != block.input)
             for (std::size_t line = 0; line < 256; line += 64)
                 prefetch_store(block.grad + group * group_size<T>, 4096 + line);
-        LOGITLOSS_UNROLL
-        for (std::size_t i = 0; i < group_vectors<T>; ++i)
-            element_step(group, i * Vec<T>::lanes, lanes[i]);
+        if constexpr (Element::logistic) {
+            if (group % groups_per_flush == 0)
+                take_logistic_stages(group);
+            const std::size_t first = group % groups_per_flush * group_vectors<T>;
+            for (std::size_t i = 0; i < group_vectors<T>; ++i)
+                element_step(group, i * Vec<T>::lanes, lanes[i], [&](Vec<T> x) LOGITLOSS_INLINE_LAMBDA {
+                    return LogisticParts<T>(x, stages.e[first + i], stages.log1p_e[first + i]);
+                });
+        } else {
+            for (std::size_t i = 0; i < group_vectors<T>; ++i)
+                element_step(group, i * Vec<T>::lanes, lanes[i], [](Vec<T> x) { return x; });
+        }
     }
 
-    LOGITLOSS_INLINE void element_step(std::size_t group, std::size_t lane, Vec<T>& sum) {
+    /// Of the groups that are summed together.
+    LOGITLOSS_INLINE void take_logistic_stages(std::size_t group) {
+        const std::size_t left = group_count - group;
+        const std::size_t vectors = (left < groups_per_flush ? left : groups_per_flush) * group_vectors<T>;
+        for (std::size_t i = 0; i < vectors; ++i) {
+            const std::size_t at = group + i / group_vectors<T>;
+            const std::size_t lane = i % group_vectors<T> * Vec<T>::lanes;
+            prefetch_near(block.input + at * group_size<T> + lane, 4096);
+            stages.e[i] = LogisticParts<T>::exponential_of(load(logits.at(at) + lane));
+        }
+        for (std::size_t i = 0; i < vectors; ++i)
+            stages.log1p_e[i] = log1p_of_unit(stages.e[i]);
+    }
+
+    template <class PartsOf>
+    LOGITLOSS_INLINE void element_step(std::size_t group, std::size_t lane, Vec<T>& sum, const PartsOf& parts_of) {
         const Vec<T> zero = splat(T(0));
-        prefetch_near(block.input + group * group_size<T>, lane * sizeof(T) + 4096);
         const Vec<T> x = load(logits.at(group) + lane);
         const Vec<T> t = load(targets.at(group) + lane);
         Vec<T> positive = t;
@@ -320,7 +355,9 @@ struct ElementSweep {
                 positive = select(equal(positive, zero) | equal(pos_weight, zero), zero, positive * pos_weight);
             }
         }
-        ElementResult<T> result = element(x, positive, negative);
+        ElementResult<T> result = element(parts_of(x), positive, negative);
+        if constexpr (!gradients)
+            result.gradient = zero;
         Vec<T> loss = result.loss;
         Vec<T> factor = splat(grad_factor);
         if constexpr (!plain) {
@@ -343,7 +380,7 @@ struct ElementSweep {
         sum = sum + summed;
         if (block.loss != nullptr)
             store(losses.at(group) + lane, loss);
-        if (block.grad != nullptr)
+        if (gradients && block.grad != nullptr)
             store(grads.at(group) + lane, gradient);
     }
 
@@ -418,7 +455,10 @@ LOGITLOSS_INLINE double sweep_elements(const ElementBlock<T>& block, std::size_t
         const Reach<T> reach(factors, Element::by_exponential);
         ElementBlock<T> given = block;
         for (bool looks = block.grad == block.input;; looks = true) {
-            const double total = ElementSweep<T, true, Element>(given, n, element, reach, looks, large).run(n);
+            const double total =
+                given.grad == nullptr
+                    ? ElementSweep<T, true, false, Element>(given, n, element, reach, looks, large).run(n)
+                    : ElementSweep<T, true, true, Element>(given, n, element, reach, looks, large).run(n);
             if (looks || total - total == 0.0)
                 return total;
             given.loss = given.grad = nullptr;
@@ -434,5 +474,5 @@ LOGITLOSS_INLINE double sweep_elements(const ElementBlock<T>& block, std::size_t
             factors.most = __builtin_inf();
     }
     const Reach<T> reach(factors, Element::by_exponential);
-    return ElementSweep<T, false, Element>(block, n, element, reach, true, large).run(n);
+    return ElementSweep<T, false, true, Element>(block, n, element, reach, true, large).run(n);
 }

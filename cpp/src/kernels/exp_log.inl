@@ -53,6 +53,7 @@ struct Constants<double> {
 template <class T, std::size_t n>
 LOGITLOSS_INLINE Vec<T> horner(Vec<T> t, const T (&coefficients)[n]) {
     Vec<T> sum = splat(coefficients[0]);
+    LOGITLOSS_UNROLL
     for (std::size_t i = 1; i < n; ++i)
         sum = fma(sum, t, splat(coefficients[i]));
     return sum;

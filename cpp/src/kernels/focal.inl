@@ -24,6 +24,7 @@ LOGITLOSS_INLINE Vec<T> exp_of_pair(Pair<T> x) {
 template <class T>
 struct FocalElement {
     static constexpr bool smooths = true;
+    static constexpr bool logistic = true;
     static constexpr bool by_exponential = false;
     static constexpr bool narrow_type = sizeof(T) == sizeof(float);
     static constexpr T largest = T(narrow_type ? __FLT_MAX__ : __DBL_MAX__);
@@ -44,17 +45,17 @@ struct FocalElement {
                                                             : T(0)),
           large_gamma(p.gamma > (narrow_type ? 5.0 : 16.0) && result_bits == Constants<T>::mantissa_bits) {}
 
-    LOGITLOSS_INLINE ElementResult<T> operator()(Vec<T> x, Vec<T> t, Vec<T> one_minus_t) const {
+    LOGITLOSS_INLINE ElementResult<T> operator()(const LogisticParts<T>& parts, Vec<T> t, Vec<T> one_minus_t) const {
         if constexpr (narrow_type) {
             const auto soft = is_soft(t, one_minus_t);
             const bool all_wide = smoothing != 0.0 || large_gamma;
             if (!all_wide && !any(soft))
-                return evaluate(x, t, one_minus_t);
+                return evaluate(parts, t, one_minus_t);
             ElementResult<T> wide;
-            evaluate_in_float64(*this, x, t, wide);
+            evaluate_in_float64(*this, parts.x, t, wide);
             if (all_wide)
                 return wide;
-            const ElementResult<T> hard = evaluate(x, t, one_minus_t);
+            const ElementResult<T> hard = evaluate(parts, t, one_minus_t);
             return {select(soft, wide.loss, hard.loss), select(soft, wide.gradient, hard.gradient)};
         }
         Vec<T> positive = t;
@@ -67,10 +68,10 @@ struct FocalElement {
         if constexpr (!narrow_type)
             if (large_gamma) {
                 ElementResult<T> exact;
-                evaluate_scaled(*this, x, positive, negative, exact);
+                evaluate_scaled(*this, parts.x, positive, negative, exact);
                 return exact;
             }
-        return evaluate(x, positive, negative);
+        return evaluate(parts, positive, negative);
     }
 
     // Note [far elements]
@@ -123,9 +124,8 @@ struct FocalElement {
         return less(splat(T(0)), abs(t * one_minus_t));
     }
 
-    LOGITLOSS_INLINE ElementResult<T> evaluate(Vec<T> x, Vec<T> t, Vec<T> one_minus_t) const {
+    LOGITLOSS_INLINE ElementResult<T> evaluate(const LogisticParts<T>& parts, Vec<T> t, Vec<T> one_minus_t) const {
         const Vec<T> zero = splat(T(0));
-        const LogisticParts<T> parts(x);
         const Vec<T> u = fma(one_minus_t, parts.up, t * parts.down);
         const Vec<T> alpha = fma(splat(static_cast<T>(parameters.alpha)), t,
                                  splat(static_cast<T>(parameters.one_minus_alpha)) * one_minus_t);
@@ -183,8 +183,8 @@ struct FocalElement {
         const FocalElement<double> element(narrow_element.parameters, narrow_element.smoothing,
                                            Constants<float>::mantissa_bits);
         const Vec<double> one = splat(1.0);
-        const auto lower = element(widen<0>(x), widen<0>(t), one - widen<0>(t));
-        const auto upper = element(widen<1>(x), widen<1>(t), one - widen<1>(t));
+        const auto lower = element(LogisticParts<double>(widen<0>(x)), widen<0>(t), one - widen<0>(t));
+        const auto upper = element(LogisticParts<double>(widen<1>(x)), widen<1>(t), one - widen<1>(t));
         out = {narrow(lower.loss, upper.loss), narrow(lower.gradient, upper.gradient)};
     }
 };

@@ -235,6 +235,7 @@ bool column_probability_gradient(const ProbabilityColumns<T>& in, TileShape shap
 template <class T>
 struct ProbabilityElement {
     static constexpr bool smooths = false;
+    static constexpr bool logistic = false;
     static constexpr bool by_exponential = false;
     const Clip& clip;
     const bool with_gradient;
