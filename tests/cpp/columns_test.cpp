@@ -268,7 +268,7 @@ TEST_P(ColumnKernels, AgreeWithTheRowKernels) {
             for (std::size_t r = 0; r < 16; ++r) {
                 const std::size_t index = aside[r] < T(0) ? no_index : static_cast<std::size_t>(aside[r]);
                 BlockState state;
-                kernels<T>().block_state(tile.rows[r].data(), classes, index, &state, row_kept.data(), nullptr);
+                kernels<T>().block_state(tile.rows[r].data(), classes, index, &state, row_kept.data(), nullptr, true);
                 EXPECT_EQ(static_cast<double>(top[r]), state.max);
                 EXPECT_EQ(exponent[r], state.exponent);
                 EXPECT_NEAR(sum[r], state.sum, tolerance * state.sum) << classes;
@@ -314,7 +314,7 @@ Outcome run_wide(const Kernels<T>& k, const TileOfRows<T>& tile, const TileOfRow
         add();
         k.column_outside_unit(p, stride, shape, counts.data());
         outcome.add(counts);
-        k.column_beating(p, stride, shape, p, aside.data(), counts.data());
+        k.column_beating(p, stride, shape, aside.data(), counts.data());
         outcome.add(counts);
     }
     k.column_exponential_gaps(x, stride, shape, aside.data(), numbers.data(), first.data(), second.data());

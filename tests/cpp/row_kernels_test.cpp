@@ -26,9 +26,9 @@ Outcome reduce(const Kernels<T>& k, const std::vector<T>& row, const std::vector
     const Placed<T> q(weights, shift / 2);
     Outcome outcome;
     BlockState state;
-    k.block_state(x.data(), n, no_index, &state, nullptr, nullptr);
+    k.block_state(x.data(), n, no_index, &state, nullptr, nullptr, true);
     outcome.add(state);
-    k.block_state(x.data(), n, aside, &state, nullptr, nullptr);
+    k.block_state(x.data(), n, aside, &state, nullptr, nullptr, true);
     outcome.add(state);
     outcome.add(k.largest(x.data(), n));
     outcome.add(k.sum(x.data(), n, no_index));
@@ -121,12 +121,12 @@ TEST_P(RowKernels, ExclusionIsAMaskedClass) {
                 Outcome without;
                 Outcome with;
                 BlockState state;
-                k.block_state(masked.data(), n, no_index, &state, nullptr, nullptr);
+                k.block_state(masked.data(), n, no_index, &state, nullptr, nullptr, true);
                 with.add(state);
                 with.add(k.sum(zeroed.data(), n, no_index));
                 with.add(k.float64_max(masked.data(), n, no_index));
                 with.add(k.float64_sum(masked.data(), n, no_index, 1.0));
-                k.block_state(row.data(), n, aside, &state, nullptr, nullptr);
+                k.block_state(row.data(), n, aside, &state, nullptr, nullptr, true);
                 without.add(state);
                 without.add(k.sum(row.data(), n, aside));
                 without.add(k.float64_max(row.data(), n, aside));
@@ -170,7 +170,7 @@ TEST_P(RowKernels, FindGivesTheFirst) {
 template <class T>
 bool scale_of(const Kernels<T>& k, const std::vector<T>& row, T linear, RowScale<T>* scale) {
     BlockState state;
-    k.block_state(row.data(), row.size(), no_index, &state, nullptr, nullptr);
+    k.block_state(row.data(), row.size(), no_index, &state, nullptr, nullptr, true);
     if (state.kind != BlockKind::normal)
         return false;
     *scale = {static_cast<T>(state.exponent), static_cast<T>(1.0 / state.sum), linear};
@@ -232,8 +232,8 @@ TEST_P(RowKernels, KeptExponentials) {
                 for (std::size_t out : {aside, no_index}) {
                     Guarded<T> kept(padded_length<T>(n));
                     BlockState state, without;
-                    k.block_state(row.data(), n, out, &state, kept.data(), nullptr);
-                    k.block_state(row.data(), n, out, &without, nullptr, nullptr);
+                    k.block_state(row.data(), n, out, &state, kept.data(), nullptr, true);
+                    k.block_state(row.data(), n, out, &without, nullptr, nullptr, true);
                     Outcome a, b;
                     a.add(state);
                     b.add(without);
@@ -278,9 +278,9 @@ TEST_P(RowKernels, RowsWrittenAlong) {
                 return;
             Guarded<T> exponentials(padded_length<T>(n)), kept(padded_length<T>(n)), kept_alone(padded_length<T>(n));
             BlockState state, alone;
-            k.block_state(earlier.data(), n, no_index, &state, exponentials.data(), nullptr);
+            k.block_state(earlier.data(), n, no_index, &state, exponentials.data(), nullptr, true);
             const std::size_t aside = random.below(2) == 0 ? no_index : random.below(n);
-            k.block_state(row.data(), n, aside, &alone, kept_alone.data(), nullptr);
+            k.block_state(row.data(), n, aside, &alone, kept_alone.data(), nullptr, true);
             for (T linear : {T(-0.125), T(0)})
                 for (std::size_t patched : {no_index, std::size_t{0}, n - 1}) {
                     scale.linear = linear;
@@ -292,7 +292,7 @@ TEST_P(RowKernels, RowsWrittenAlong) {
                     const PendingRow<T> along{
                         exponentials.data(), scale.scale, linear == T(0) ? T(-0.0) : linear, patch,
                         written.data(),      patched == 0};
-                    k.block_state(row.data(), n, aside, &state, kept.data(), &along);
+                    k.block_state(row.data(), n, aside, &state, kept.data(), &along, true);
                     Outcome with, without;
                     with.add(state);
                     without.add(alone);

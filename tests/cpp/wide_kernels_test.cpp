@@ -105,8 +105,11 @@ Outcome losses_of_probabilities(const Kernels<T>& k, const std::vector<T>& row, 
     outcome.add(k.wide_sum(x.data(), n, no_index));
     outcome.add(k.wide_sum(x.data(), n, n / 2));
     for (const T value : {T(0), T(-1.5), T(-__builtin_inf())})
-        for (const bool equal_too : {false, true})
-            outcome.add(k.count_beating(x.data(), n, value, equal_too ? n : n / 3));
+        for (const std::size_t label : {n / 3, n}) {
+            const double count = k.count_beating(x.data(), n, value, label);
+            outcome.add(count);
+            EXPECT_EQ(k.is_beaten(x.data(), n, value, label), count != 0.0);
+        }
     for (const Clipping& clipping : {Clipping{}, Clipping{true, 0.0625, 0.9375, 3.5}}) {
         const SumPair sums = k.probability_terms(x.data(), a.data(), n, clipping);
         outcome.add(sums.first);

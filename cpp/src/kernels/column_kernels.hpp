@@ -137,8 +137,8 @@ struct ColumnKernels {
     bool (*column_probability_gradient)(const ProbabilityColumns<T>& in, TileShape shape, const Clipping& clipping,
                                         const double* linear, const double* raise, const double* factor,
                                         std::ptrdiff_t out_stride, T* out);
-    void (*column_beating)(const T* x, std::ptrdiff_t stride, TileShape shape, const T* value, const T* label,
-                           T* counts);
+    /// count_beating of the value that each row has at its label; -1: -inf.
+    void (*column_beating)(const T* x, std::ptrdiff_t stride, TileShape shape, const T* label, T* counts);
 };
 
 }  // namespace logitloss::detail

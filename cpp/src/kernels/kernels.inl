@@ -108,6 +108,7 @@ constexpr Kernels<T> make_kernels() {
     k.probability_gradient = probability_gradient<T>;
     k.bce_of_probabilities = bce_of_probabilities<T>;
     k.count_beating = count_beating<T>;
+    k.is_beaten = is_beaten<T>;
     k.column_entropy = column_entropy<T>;
     k.column_cross_entropy_of = column_cross_entropy_of<T>;
     k.column_divergence = column_divergence<T>;

@@ -35,16 +35,46 @@ double count_beating(const T* x, std::size_t n, T value, std::size_t label) {
     return count_groups<T>(n, CountBeating<T>{row, x, splat(value), within});
 }
 
+/// KernelTable::is_beaten.
+template <class T>
+bool is_beaten(const T* x, std::size_t n, T value, std::size_t label) {
+    const GroupReader<T> row(x, n, T(-__builtin_inf()));
+    const Vec<T> own = splat(value);
+    const Vec<T> nan = splat(T(__builtin_nan("")));
+    const std::size_t within = label < n ? label : n;
+    for (std::size_t group = 0; group < group_count<T>(n); ++group) {
+        const std::size_t first = group * group_size<T>;
+        const Vec<T> before = splat(static_cast<T>(within < first ? 0 : within - first));
+        Vec<T> beaten = splat(T(0));
+        LOGITLOSS_UNROLL
+        for (std::size_t i = 0; i < group_vectors<T>; ++i) {
+            const std::size_t lane = i * Vec<T>::lanes;
+            prefetch_near(x + first, lane * sizeof(T) + 4096);
+            const Vec<T> v = load(row.at(group) + lane);
+            const Vec<T> tied = select(less(load(lane_numbers<T>.values + lane), before), nan, v);
+            beaten = select(less(v, own) | equal(tied, own), beaten, splat(T(1)));
+        }
+        if (any(less(splat(T(0)), beaten)))
+            return true;
+    }
+    return false;
+}
+
 /// KernelTable::column_beating.
 template <class T>
-void column_beating(const T* x, std::ptrdiff_t stride, TileShape shape, const T* value, const T* label, T* counts) {
+void column_beating(const T* x, std::ptrdiff_t stride, TileShape shape, const T* label, T* counts) {
+    const auto at = [&](std::size_t j, std::size_t lane) {
+        return load(x + static_cast<std::ptrdiff_t>(j) * stride + lane);
+    };
     for (std::size_t lane = 0; lane < shape.lanes; lane += Vec<T>::lanes) {
-        const Vec<T> own = load(value + lane);
         const Vec<T> own_class = load(label + lane);
+        Vec<T> own = splat(T(-__builtin_inf()));
+        for (std::size_t j = 0; j < shape.classes; ++j)
+            own = select(equal(class_number<T>(j), own_class), at(j, lane), own);
         Vec<T> count = splat(T(0));
         for (std::size_t j = 0; j < shape.classes; ++j) {
             const Vec<T> at_value = select(less(class_number<T>(j), own_class), splat(T(1)), splat(T(0)));
-            count = count + beats(load(x + static_cast<std::ptrdiff_t>(j) * stride + lane), own, at_value);
+            count = count + beats(at(j, lane), own, at_value);
         }
         store(counts + lane, count);
     }

@@ -108,16 +108,19 @@ struct AddExponentials {
     ExpShift<T> shift;
     T* kept;
     Writer& pending;
+    bool fetch;
 
     static constexpr std::size_t near_bytes = block_size * sizeof(float);
     static constexpr std::size_t far_bytes = 3 * near_bytes;
 
     LOGITLOSS_INLINE void operator()(std::size_t group, Vec<T> (&lanes)[group_vectors<T>]) const {
         const T* x = row.at(group);
-        LOGITLOSS_UNROLL
-        for (std::size_t line = 0; line < 256; line += 64) {
-            prefetch_far(data + group * group_size<T>, far_bytes + line);
-            prefetch_near(data + group * group_size<T>, near_bytes + line);
+        if (fetch) {
+            LOGITLOSS_UNROLL
+            for (std::size_t line = 0; line < 256; line += 64) {
+                prefetch_far(data + group * group_size<T>, far_bytes + line);
+                prefetch_near(data + group * group_size<T>, near_bytes + line);
+            }
         }
         pending.start(group);
         LOGITLOSS_UNROLL
@@ -144,9 +147,9 @@ LOGITLOSS_INLINE double exponent_of(double x) {
 /// Sum of exp(x) / 2^shift over a block, keeping them unless `kept` is null, while `pending` writes another row.
 template <class T, bool keep, class Writer>
 LOGITLOSS_INLINE double sum_exponentials(const AsideReader<T>& row, const T* x, std::size_t n, T shift, T* kept,
-                                         Writer&& pending) {
+                                         Writer&& pending, bool fetch) {
     using Step = AddExponentials<T, AsideReader<T>, std::remove_reference_t<Writer>, keep>;
-    const Step step{row, x, ExpShift<T>(shift), kept, pending};
+    const Step step{row, x, ExpShift<T>(shift), kept, pending, fetch};
     const double sum = sum_groups<T>(n, step);
     pending.finish();
     return sum;
@@ -167,7 +170,7 @@ __attribute__((noinline)) void write_kept(const PendingRow<T>& row, std::size_t 
 /// KernelTable::block_state.
 template <class T>
 void block_state(const T* x, std::size_t n, std::size_t aside, BlockState* state, T* exponentials,
-                 const PendingRow<T>* pending) {
+                 const PendingRow<T>* pending, bool fetch) {
     const AsideReader<T> row(x, n, T(-__builtin_inf()), aside);
     const T top = largest<T>(row, n);
     state->max = static_cast<double>(top);
@@ -187,11 +190,11 @@ void block_state(const T* x, std::size_t n, std::size_t aside, BlockState* state
     state->kind = BlockKind::normal;
     state->exponent = static_cast<double>(shift);
     if (exponentials == nullptr)
-        state->sum = sum_exponentials<T, false>(row, x, n, shift, nullptr, NothingToWrite());
+        state->sum = sum_exponentials<T, false>(row, x, n, shift, nullptr, NothingToWrite(), fetch);
     else if (pending == nullptr)
-        state->sum = sum_exponentials<T, true>(row, x, n, shift, exponentials, NothingToWrite());
+        state->sum = sum_exponentials<T, true>(row, x, n, shift, exponentials, NothingToWrite(), fetch);
     else
-        state->sum = sum_exponentials<T, true>(row, x, n, shift, exponentials, PendingRowWriter<T>(*pending, n));
+        state->sum = sum_exponentials<T, true>(row, x, n, shift, exponentials, PendingRowWriter<T>(*pending, n), fetch);
 }
 
 /// KernelTable::find.

@@ -204,9 +204,9 @@ struct RowKernels {
     /// Sum of exponentials of a block, and its maximum; the class `aside` counts in neither. With `exponentials`
     /// (padded_length(n) numbers), those of a normal block are kept there, 0 for the class aside and all of a deep
     /// block. `pending`: another row of n classes to write meanwhile, or null; only with `exponentials`, of which its own
-    /// are no part.
+    /// are no part. `fetch`: whether what follows x in memory is read next, and is to be asked for.
     void (*block_state)(const T* x, std::size_t n, std::size_t aside, BlockState* state, T* exponentials,
-                        const PendingRow<T>* pending);
+                        const PendingRow<T>* pending, bool fetch);
     /// The largest element; NaNs do not count; -inf of nothing.
     T (*largest)(const T* x, std::size_t n);
     /// Index of the first element equal to `value`, or no_index.
@@ -280,6 +280,8 @@ struct RowKernels {
 
     /// How many x_j are above `value`, or equal to it and j < label; NaN if one is NaN.
     double (*count_beating)(const T* x, std::size_t n, T value, std::size_t label);
+    /// Whether that is not 0: whether there is such an x_j, or a NaN.
+    bool (*is_beaten)(const T* x, std::size_t n, T value, std::size_t label);
 
     // For rows that the fast kernels leave alone: float64 throughout, against a reference near the row's maximum.
     /// The largest element but `aside`; NaN if there is one; -inf of nothing.

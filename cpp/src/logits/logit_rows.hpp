@@ -519,7 +519,8 @@ private:
                             const PendingRow<T>* pending) const {
         const T* x = loss_.logits(place, first, n, scratch);
         const bool here = place.target != no_index && place.target >= first && place.target < first + n;
-        RowBlock<T> block = reducer_.reduce(x, n, here ? place.target - first : no_index, exponentials, pending);
+        RowBlock<T> block =
+            reducer_.reduce(x, n, here ? place.target - first : no_index, exponentials, pending, !scratch.holds(x));
         if (loss_.linear())
             reducer_.add_linear(x, loss_.coefficients(place, first, n, scratch), n, block);
         return block;

@@ -80,7 +80,11 @@ public:
         double weight = 1.0;
         double beaten_by = 0.0;
     };
-    using TileRows = Row[most_lanes];
+    struct TileRows {
+        T label[most_lanes], read[most_lanes], beaten_by[most_lanes];
+        double weight[most_lanes];
+        const double* weights;  ///< null: all 1
+    };
 
     AccuracyRows(const AccuracyCall& call, bool right)
         : call_(call),
@@ -122,13 +126,19 @@ public:
     int sweeps() const { return call_.indices ? 1 : 2; }
     bool has_losses() const { return true; }
 
-    void begin(const RowTile& tile, Row* rows, const Scratch&) const {
-        bool read[most_lanes];
-        std::size_t label[most_lanes];
-        double weight[most_lanes];
-        counted_.read(tile, read, label, weight);
-        for (std::size_t r = 0; r < tile.count; ++r)
-            rows[r] = {read[r], label[r], weight[r], 0.0};
+    void begin(const RowTile& tile, Row* row, const Scratch&) const {
+        counted_.read(tile, &row->read, &row->label, &row->weight);
+    }
+    void begin(const RowTile& tile, TileRows& rows, const Scratch&) const {
+        std::int64_t labels[most_lanes];
+        std::fill_n(rows.beaten_by, tile.lanes, T(0));
+        if (call_.indices)
+            counted_.read_labels(kernels_, tile, labels, rows.label, rows.read);
+        else
+            std::fill_n(rows.read, tile.lanes, T(1));
+        if (counted_.sample_weight.given())
+            counted_.skip_weightless(tile, rows.read);
+        rows.weights = counted_.weights(tile, rows.weight);
     }
 
     Block reduce(int sweep, const RowPlace& place, const Row& row, std::size_t first, std::size_t n,
@@ -145,7 +155,11 @@ public:
         }
         const T* x = logits_.read(place, first, n, scratch.logits);
         const T own = *logits_.read(place, row.label, 1, scratch.one);
-        block.count = kernels_.count_beating(x, n, own, row.label <= first ? 0 : row.label - first);
+        const std::size_t label = row.label <= first ? 0 : row.label - first;
+        if (call_.options.top_k == 1)
+            block.count = kernels_.is_beaten(x, n, own, label) ? 1.0 : 0.0;
+        else
+            block.count = kernels_.count_beating(x, n, own, label);
         return block;
     }
 
@@ -161,36 +175,37 @@ public:
         row.beaten_by += beaten_by.total();
     }
 
-    void reduce_columns(int sweep, const RowTile& tile, Row* rows, Scratch& scratch) const {
+    void reduce_columns(int sweep, const RowTile& tile, TileRows& rows, Scratch& scratch) const {
         const TileShape shape{tile.lanes, call_.classes};
         const bool of_target = !call_.indices && sweep == 0;
         const Columns<const T> x =
             (of_target ? target_ : logits_).columns(kernels_, tile, shape.classes, scratch.columns);
-        T label[most_lanes], own[most_lanes], count[most_lanes];
-        if (of_target)
-            kernels_.column_largest(x.data, x.stride, shape, label);
-        for (std::size_t r = 0; r < tile.lanes; ++r) {
-            if (!of_target)
-                label[r] = r < tile.count && rows[r].read ? static_cast<T>(rows[r].label) : T(0);
-            label[r] = std::max(label[r], T(0));  // all NaN: 0
-            own[r] = x.data[static_cast<std::ptrdiff_t>(label[r]) * x.stride + static_cast<std::ptrdiff_t>(r)];
+        if (of_target) {
+            kernels_.column_largest(x.data, x.stride, shape, rows.label);
+            for (std::size_t r = 0; r < tile.lanes; ++r)
+                rows.label[r] = std::max(rows.label[r], T(0));  // all NaN: 0
         }
-        kernels_.column_beating(x.data, x.stride, shape, own, label, count);
-        for (std::size_t r = 0; r < tile.count; ++r) {
-            rows[r].label = static_cast<std::size_t>(label[r]);
-            rows[r].beaten_by += static_cast<double>(count[r]);
-        }
+        T count[most_lanes];
+        kernels_.column_beating(x.data, x.stride, shape, rows.label, count);
+        for (std::size_t r = 0; r < tile.lanes; ++r)
+            rows.beaten_by[r] += count[r];
     }
 
-    void end(const RowTile& tile, const Row* rows, double* losses, const Scratch&) const {
-        const auto top_k = static_cast<double>(call_.options.top_k);
-        for (std::size_t r = 0; r < tile.count; ++r) {
-            const bool is_right = rows[r].beaten_by < top_k;  // not of NaN
-            losses[r] = rows[r].read && is_right == right_ ? rows[r].weight : 0.0;
-        }
+    void end(const RowTile&, const Row* row, double* loss, const Scratch&) const {
+        *loss = row->read && is_counted(row->beaten_by) ? row->weight : 0.0;
+    }
+    void end(const RowTile& tile, const TileRows& rows, double* losses, const Scratch&) const {
+        for (std::size_t r = 0; r < tile.count; ++r)
+            losses[r] = rows.read[r] != T(0) && is_counted(static_cast<double>(rows.beaten_by[r])) ? 1.0 : 0.0;
+        if (rows.weights != nullptr)
+            for (std::size_t r = 0; r < tile.count; ++r)
+                losses[r] = losses[r] == 0.0 ? 0.0 : rows.weights[r];
     }
 
 private:
+    /// Whether a row is right, if right ones are counted. That of a NaN is not.
+    bool is_counted(double beaten_by) const { return (beaten_by < static_cast<double>(call_.options.top_k)) == right_; }
+
     const AccuracyCall& call_;
     const Kernels<T>& kernels_;
     Positions positions_, class_positions_;
