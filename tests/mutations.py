@@ -127,6 +127,27 @@ MUTATIONS = [
         ("test_guard_pages.py",),
     ),
     Mutation(
+        "the class set aside is summed with the others, of halves",
+        "cpp/src/kernels/half.inl",
+        "        if (aside < n)\n            take_out(aside);",
+        "",
+        ("*RowKernels.BlocksOfHalves*", "test_halves.py"),
+    ),
+    Mutation(
+        "accuracy passes over what ties with the target before it",
+        "cpp/src/kernels/metrics.inl",
+        "select(less(load(lane_numbers<T>.values + lane), before), nan, v)",
+        "v",
+        ("test_metrics.py",),
+    ),
+    Mutation(
+        "binary losses of the second group take the stages of the first",
+        "cpp/src/kernels/elements.inl",
+        "stages.log1p_e[first + i]",
+        "stages.log1p_e[i]",
+        ("test_accuracy.py",),
+    ),
+    Mutation(
         "a gradient of 0 has the sign of what made it",
         "cpp/src/kernels/row_terms.inl",
         "value[part] = fma(factor, terms.aside_gradient, zero);",

@@ -263,6 +263,50 @@ TEST_P(RowKernels, KeptExponentials) {
     check(double{});
 }
 
+// Of halves as of the same numbers in float, whatever lies before the first and behind the last.
+template <class Half>
+void expect_block_of_floats(const KernelTable& table, const std::vector<Half>& row, std::size_t aside, bool keeps,
+                            const PendingRow<float>* pending) {
+    const std::size_t n = row.size();
+    std::vector<float> wide(n);
+    table.halves<Half>().widen(row.data(), n, wide.data());
+    Guarded<float> kept(padded_length<float>(n)), expected(padded_length<float>(n));
+    BlockState state, of_floats;
+    table.float32.block_state(wide.data(), n, aside, &of_floats, keeps ? expected.data() : nullptr, pending, false);
+    table.halves<Half>().block_state(row.data(), n, aside, &state, keeps ? kept.data() : nullptr, pending, true);
+    Outcome got, want;
+    got.add(state);
+    want.add(of_floats);
+    if (keeps && state.kind != BlockKind::needs_float64) {
+        got.add(kept.data(), n);
+        want.add(expected.data(), n);
+    }
+    EXPECT_TRUE(got == want && kept.intact()) << n << " halves, differing at " << want.first_difference(got);
+}
+
+template <class Half>
+void check_half_blocks(const KernelTable& table) {
+    over_rows<float>(all_rows<float>(), [&](const std::string& what, const std::vector<float>& row, Random& random) {
+        const std::size_t n = row.size();
+        std::vector<Half> halves(n);
+        table.halves<Half>().narrow(row.data(), n, StoreMode::cached, halves.data());
+        std::vector<float> exponentials(padded_length<float>(n), 0.5f);
+        std::vector<float> written(n + 1);
+        const PendingRow<float> pending{exponentials.data(), 0.5f, -0.0f, {}, written.data(), false};
+        for (const std::size_t aside : {no_index, n == 0 ? no_index : random.below(n), n == 0 ? no_index : n - 1})
+            for (const bool keeps : {false, true}) {
+                SCOPED_TRACE(what);
+                expect_block_of_floats<Half>(table, halves, aside, keeps, keeps ? &pending : nullptr);
+                EXPECT_EQ(written[n], 0.0f);
+            }
+    });
+}
+
+TEST_P(RowKernels, BlocksOfHalves) {
+    check_half_blocks<Float16>(*GetParam().table);
+    check_half_blocks<BFloat16>(*GetParam().table);
+}
+
 // A row that is written during another one's sweep is the row that scaled_exponentials writes, and the sweep sees nothing
 // of it, whatever kind of block it goes over.
 TEST_P(RowKernels, RowsWrittenAlong) {

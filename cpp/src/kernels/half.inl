@@ -106,3 +106,58 @@ void narrow_to_halves(const float* in, std::size_t n, StoreMode mode, Half* out)
     convert_in_steps<Rounding<Half, true>, Rounding<Half, false>, group_size<float>>(in, n, out);
     stream_fence();
 }
+
+template <class Half>
+constexpr Half minus_infinity;
+template <>
+constexpr Float16 minus_infinity<Float16>{{0x00, 0xfc}};
+template <>
+constexpr BFloat16 minus_infinity<BFloat16>{{0x80, 0xff}};
+
+/// As AsideReader of -inf: halves that are widened where they are read.
+template <class Half>
+class AsideHalfReader {
+public:
+    LOGITLOSS_INLINE AsideHalfReader(const Half* x, std::size_t n, std::size_t aside)
+        : x_(x), whole_(n / group_size<float>), tail_(x), aside_group_(no_index) {
+        if (n % group_size<float> != 0)
+            pad(n % group_size<float>);
+        if (aside < n)
+            take_out(aside);
+    }
+    AsideHalfReader(const AsideHalfReader&) = delete;
+    AsideHalfReader& operator=(const AsideHalfReader&) = delete;
+
+    LOGITLOSS_INLINE const Half* at(std::size_t group) const {
+        if (group == aside_group_)
+            return patched_;
+        return group < whole_ ? x_ + group * group_size<float> : tail_;
+    }
+
+private:
+    __attribute__((noinline)) void pad(std::size_t rest) {
+        for (Half& half : padded_)
+            half = minus_infinity<Half>;
+        __builtin_memcpy(padded_, x_ + whole_ * group_size<float>, rest * sizeof(Half));
+        tail_ = padded_;
+    }
+    __attribute__((noinline)) void take_out(std::size_t aside) {
+        __builtin_memcpy(patched_, at(aside / group_size<float>), sizeof patched_);
+        patched_[aside % group_size<float>] = minus_infinity<Half>;
+        aside_group_ = aside / group_size<float>;
+    }
+
+    const Half* x_;
+    std::size_t whole_;
+    const Half* tail_;
+    std::size_t aside_group_;
+    alignas(64) Half padded_[group_size<float>];
+    alignas(64) Half patched_[group_size<float>];
+};
+
+/// HalfKernels::block_state.
+template <class Half>
+void half_block_state(const Half* x, std::size_t n, std::size_t aside, BlockState* state, float* exponentials,
+                      const PendingRow<float>* pending, bool fetch) {
+    state_of_block<float>(AsideHalfReader<Half>(x, n, aside), x, n, state, exponentials, pending, fetch);
+}

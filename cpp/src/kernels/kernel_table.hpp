@@ -33,13 +33,17 @@ struct BFloat16 {
     unsigned char bytes[2];
 };
 
-/// Halves are stored and never computed with: a block of them becomes floats, and floats become a block of them.
+/// Halves are stored and never computed with: a block of them becomes floats, and floats become a block of them. Only
+/// the sums of a row, which read it twice and write nothing there, widen a vector at a time.
 template <class Half>
 struct HalfKernels {
     /// Exact; NaNs stay NaN.
     void (*widen)(const Half* in, std::size_t n, float* out);
     /// Rounded to nearest even: beyond the largest number infinity, subnormals kept, every NaN the positive quiet one.
     void (*narrow)(const float* in, std::size_t n, StoreMode mode, Half* out);
+    /// As Kernels<float>::block_state of the widened block.
+    void (*block_state)(const Half* x, std::size_t n, std::size_t aside, BlockState* state, float* exponentials,
+                        const PendingRow<float>* pending, bool fetch);
 };
 
 /// What arrays of numbers need whose type is not that of the logits.

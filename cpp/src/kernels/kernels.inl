@@ -137,7 +137,7 @@ constexpr KernelTable make_table(const char* name, bool (*supported_here)()) {
             supported_here,
             make_kernels<float>(),
             make_kernels<double>(),
-            {widen_halves<Float16>, narrow_to_halves<Float16>},
-            {widen_halves<BFloat16>, narrow_to_halves<BFloat16>},
+            {widen_halves<Float16>, narrow_to_halves<Float16>, half_block_state<Float16>},
+            {widen_halves<BFloat16>, narrow_to_halves<BFloat16>, half_block_state<BFloat16>},
             {count_labels, add_strided, weighted_exponent, weighted_pairs}};
 }

@@ -36,7 +36,7 @@ LOGITLOSS_INLINE T largest(const Reader& row, std::size_t n) {
         top[i] = splat(T(-__builtin_inf()));
     const std::size_t groups = group_count<T>(n);
     for (std::size_t group = 0; group < groups; ++group) {
-        const T* x = row.at(group);
+        const auto* x = row.at(group);
         LOGITLOSS_UNROLL
         for (std::size_t i = 0; i < group_vectors<T>; ++i)
             top[i] = max(load(x + i * Vec<T>::lanes), top[i]);
@@ -101,23 +101,25 @@ struct NothingToWrite {
 
 /// Adds exp(x) / 2^shift of a group to the lanes, and asks for memory ahead: working block by block, bursts of cache
 /// misses alternate with arithmetic and the hardware's own prefetcher stalls.
-template <class T, class Reader, class Writer, bool keep>
+template <class T, class Reader, class Stored, class Writer, bool keep>
 struct AddExponentials {
     const Reader& row;
-    const T* data;
+    const Stored* data;
     ExpShift<T> shift;
     T* kept;
     Writer& pending;
     bool fetch;
 
-    static constexpr std::size_t near_bytes = block_size * sizeof(float);
+    static constexpr std::size_t near_bytes =
+        block_size * (sizeof(Stored) < sizeof(float) ? sizeof(Stored) : sizeof(float));
     static constexpr std::size_t far_bytes = 3 * near_bytes;
 
     LOGITLOSS_INLINE void operator()(std::size_t group, Vec<T> (&lanes)[group_vectors<T>]) const {
-        const T* x = row.at(group);
+        const auto* x = row.at(group);
         if (fetch) {
+            constexpr std::size_t bytes = group_size<T> * sizeof(Stored);
             LOGITLOSS_UNROLL
-            for (std::size_t line = 0; line < 256; line += 64) {
+            for (std::size_t line = 0; line < bytes; line += 64) {
                 prefetch_far(data + group * group_size<T>, far_bytes + line);
                 prefetch_near(data + group * group_size<T>, near_bytes + line);
             }
@@ -145,10 +147,10 @@ LOGITLOSS_INLINE double exponent_of(double x) {
 }
 
 /// Sum of exp(x) / 2^shift over a block, keeping them unless `kept` is null, while `pending` writes another row.
-template <class T, bool keep, class Writer>
-LOGITLOSS_INLINE double sum_exponentials(const AsideReader<T>& row, const T* x, std::size_t n, T shift, T* kept,
+template <class T, bool keep, class Reader, class Stored, class Writer>
+LOGITLOSS_INLINE double sum_exponentials(const Reader& row, const Stored* x, std::size_t n, T shift, T* kept,
                                          Writer&& pending, bool fetch) {
-    using Step = AddExponentials<T, AsideReader<T>, std::remove_reference_t<Writer>, keep>;
+    using Step = AddExponentials<T, Reader, Stored, std::remove_reference_t<Writer>, keep>;
     const Step step{row, x, ExpShift<T>(shift), kept, pending, fetch};
     const double sum = sum_groups<T>(n, step);
     pending.finish();
@@ -167,11 +169,10 @@ __attribute__((noinline)) void write_kept(const PendingRow<T>& row, std::size_t 
     writer.finish();
 }
 
-/// KernelTable::block_state.
-template <class T>
-void block_state(const T* x, std::size_t n, std::size_t aside, BlockState* state, T* exponentials,
-                 const PendingRow<T>* pending, bool fetch) {
-    const AsideReader<T> row(x, n, T(-__builtin_inf()), aside);
+/// The state of a block at x, which `row` reads.
+template <class T, class Reader, class Stored>
+LOGITLOSS_INLINE void state_of_block(const Reader& row, const Stored* x, std::size_t n, BlockState* state,
+                                     T* exponentials, const PendingRow<T>* pending, bool fetch) {
     const T top = largest<T>(row, n);
     state->max = static_cast<double>(top);
     state->sum = 0.0;
@@ -195,6 +196,14 @@ void block_state(const T* x, std::size_t n, std::size_t aside, BlockState* state
         state->sum = sum_exponentials<T, true>(row, x, n, shift, exponentials, NothingToWrite(), fetch);
     else
         state->sum = sum_exponentials<T, true>(row, x, n, shift, exponentials, PendingRowWriter<T>(*pending, n), fetch);
+}
+
+/// KernelTable::block_state.
+template <class T>
+void block_state(const T* x, std::size_t n, std::size_t aside, BlockState* state, T* exponentials,
+                 const PendingRow<T>* pending, bool fetch) {
+    const AsideReader<T> row(x, n, T(-__builtin_inf()), aside);
+    state_of_block<T>(row, x, n, state, exponentials, pending, fetch);
 }
 
 /// KernelTable::find.

@@ -5,11 +5,12 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/kernel_table.hpp"
 #include "logitloss/array.hpp"
 
 namespace logitloss::detail {
 
-/// The arithmetic type of a dtype: double for float64, float for the narrower floating types.
+/// How numbers of type T are stored.
 template <class T>
 constexpr DType dtype_of();
 template <>
@@ -19,6 +20,14 @@ constexpr DType dtype_of<float>() {
 template <>
 constexpr DType dtype_of<double>() {
     return DType::float64;
+}
+template <>
+constexpr DType dtype_of<Float16>() {
+    return DType::float16;
+}
+template <>
+constexpr DType dtype_of<BFloat16>() {
+    return DType::bfloat16;
 }
 
 /// One axis of an array: elements `stride` bytes apart.

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/kernel_table.hpp"
+#include "layout/half.hpp"
 #include "layout/staging.hpp"
 #include "layout/strided_sum.hpp"
 #include "logits/row_lanes.hpp"
@@ -161,6 +162,18 @@ public:
         kernels_.block_state(x, n, block.aside_index, &block.others, exponentials, pending, fetch);
         if (block.aside_index != no_index)
             block.aside_logit = static_cast<double>(x[block.aside_index]);
+        return block;
+    }
+
+    /// Of a row that is summed whole or beside its target, from the halves that it is stored as.
+    template <class Half>
+    static RowBlock<T> reduce(const HalfKernels<Half>& kernels, const Half* x, std::size_t n, std::size_t target,
+                              T* exponentials, const PendingRow<T>* pending) {
+        RowBlock<T> block;
+        block.aside_index = target;
+        kernels.block_state(x, n, target, &block.others, exponentials, pending, true);
+        if (target != no_index)
+            block.aside_logit = static_cast<double>(to_float(x[target]));
         return block;
     }
 

@@ -38,6 +38,7 @@ struct EndsAlone<Loss, std::void_t<decltype(&Loss::end_alone)>> : std::true_type
 ///   void read_rows(const RowTile&, RowLanes&)           sets `read`, `target`, `label`; counts on RowLanes::start
 ///   Write skip(const RowPlace&)                         ends a row that is not read; how its gradient is written
 ///   const T* logits(const RowPlace&, first, n, Scratch&)   n classes from `first` on
+///   const Half* stored_logits<Half>(const RowPlace&, first)   where they are, if they are contiguous halves; or null
 ///   bool linear()                                       whether it wants sums over coefficients, which are
 ///   const T* coefficients(const RowPlace&, first, n, Scratch&)   (null: all 1)
 ///   bool has_values()                                   whether log-sum-exps of rows that are summed whole are wanted,
@@ -517,13 +518,28 @@ private:
 
     RowBlock<T> sweep_block(const RowPlace& place, std::size_t first, std::size_t n, Scratch& scratch, T* exponentials,
                             const PendingRow<T>* pending) const {
-        const T* x = loss_.logits(place, first, n, scratch);
         const bool here = place.target != no_index && place.target >= first && place.target < first + n;
+        if constexpr (sizeof(T) == sizeof(float)) {
+            const std::size_t target = here ? place.target - first : no_index;
+            if (const auto* halves = half_logits<Float16>(place, first))
+                return reducer_.reduce(loss_.table().float16, halves, n, target, exponentials, pending);
+            if (const auto* halves = half_logits<BFloat16>(place, first))
+                return reducer_.reduce(loss_.table().bfloat16, halves, n, target, exponentials, pending);
+        }
+        const T* x = loss_.logits(place, first, n, scratch);
         RowBlock<T> block =
             reducer_.reduce(x, n, here ? place.target - first : no_index, exponentials, pending, !scratch.holds(x));
         if (loss_.linear())
             reducer_.add_linear(x, loss_.coefficients(place, first, n, scratch), n, block);
         return block;
+    }
+
+    /// A row's logits as they are stored, from class `first` on, if the kernels' sums are all that is wanted of them.
+    template <class Half>
+    const Half* half_logits(const RowPlace& place, std::size_t first) const {
+        if (loss_.linear() || loss_.set_aside() == SetAside::largest)
+            return nullptr;
+        return loss_.template stored_logits<Half>(place, first);
     }
 
     /// Whether the blocks of a row are folded as they come, and none is kept: a row may have 100 million classes.

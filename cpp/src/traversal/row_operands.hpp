@@ -37,6 +37,12 @@ public:
         const bool one_line = classes_->axes() == 0 || (classes_->axes() == 1 && line_.stride == sizeof(T));
         return one_line && line_.dtype == dtype_of<T>() && !line_.byteswapped && alignment % alignof(T) == 0;
     }
+    /// Whether rows are contiguous numbers of type Half.
+    template <class Half>
+    bool halves() const {
+        const bool one_line = classes_->axes() == 0 || (classes_->axes() == 1 && line_.stride == sizeof(Half));
+        return one_line && line_.dtype == dtype_of<Half>() && !line_.byteswapped;
+    }
     /// Whether tiles of rows `step` bytes apart are columns of type T as they lie.
     template <class T>
     bool side_by_side(std::size_t alignment, std::ptrdiff_t step) const {
@@ -99,6 +105,14 @@ public:
             return reinterpret_cast<const T*>(row) + first;
         read_to(place, first, n, buffer.data());
         return buffer.data();
+    }
+
+    /// Classes of a row from `first` on, if they are contiguous numbers of type Half; or null.
+    template <class Half>
+    const Half* stored(const RowPlace& place, std::size_t first) const {
+        if (!lines_.template halves<Half>())
+            return nullptr;
+        return reinterpret_cast<const Half*>(data_ + place.offset[operand_]) + first;
     }
 
     /// The same, always to `out`.

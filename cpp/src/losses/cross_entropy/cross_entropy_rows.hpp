@@ -131,6 +131,11 @@ public:
         return logits(place, first, n, reference_logit(place), scratch);
     }
 
+    template <class Half>
+    const Half* stored_logits(const RowPlace& place, std::size_t first) const {
+        return transform_.identity() ? arrays_.input.template stored<Half>(place, first) : nullptr;
+    }
+
     /// q_j = w_j ((1-e) t_j + e/C), t_j = [j=y] for weighted indices; all 1, of the smoothing term, for others.
     Coefficients coefficients(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
         if (as_distribution_ && arrays_.is_far(place, first, n))

@@ -112,6 +112,10 @@ public:
     const T* logits(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
         return logits_.read(place, first, n, scratch.logits);
     }
+    template <class Half>
+    const Half* stored_logits(const RowPlace& place, std::size_t first) const {
+        return logits_.template stored<Half>(place, first);
+    }
     bool linear() const { return false; }
     const T* coefficients(const RowPlace&, std::size_t, std::size_t, Scratch<T>&) const { return nullptr; }
     bool writes() const { return written_ != Written::nothing; }
