@@ -108,18 +108,33 @@ bool are_safe(const Argument& class_weight) {
     return largest == 0.0 || is_safe_divisor(largest);
 }
 
+/// The weights of a run of positions, 0 of those that do not count.
+struct WeightRun {
+    double sample[run_positions], of_class[run_positions];
+
+    /// Adds them to a sum.
+    void add_to(StridedSum& sum, std::size_t first, std::size_t n, double sample_scale, double class_scale) const {
+        double product[run_positions];
+        for (std::size_t i = 0; i < n; ++i)
+            product[i] = (sample[i] * sample_scale) * (of_class[i] * class_scale);
+        sum.add(kernels().numbers, first, n, product);
+    }
+};
+
 /// Note [means of tiny and huge weights]: `total` is what sum_weights(sample scale, class scale) gives without scales.
-/// for_weights(chunk, add) is as in check_labels.
+/// for_weights(chunk, use) is as in check_labels.
 template <class ForWeights, class SumWeights>
 WeightSum with_scales(double total, std::size_t positions, const ForWeights& for_weights,
                       const SumWeights& sum_weights) {
     double sample = 0.0, of_class = 0.0;
     bool finite = true;
     for (std::size_t chunk = 0; chunk * chunk_positions < positions; ++chunk)
-        for_weights(chunk, [&](std::size_t, double a, double b) {
-            finite = finite && std::isfinite(a) && std::isfinite(b);
-            sample = std::max(sample, std::fabs(a));
-            of_class = std::max(of_class, std::fabs(b));
+        for_weights(chunk, [&](std::size_t, std::size_t n, const WeightRun& run) {
+            for (std::size_t i = 0; i < n; ++i) {
+                finite = finite && std::isfinite(run.sample[i]) && std::isfinite(run.of_class[i]);
+                sample = std::max(sample, std::fabs(run.sample[i]));
+                of_class = std::max(of_class, std::fabs(run.of_class[i]));
+            }
         });
     if (!finite || sample == 0.0 || of_class == 0.0)
         return {total};
@@ -153,19 +168,20 @@ WeightSum check_labels(const Argument& target, std::size_t classes, std::optiona
         positions.add(broadcast_strides(sample_weight, target.shape));
     positions.simplify(true);
     const Line labels{target.view.dtype, target.view.byteswapped, positions.inner_stride(0)};
-    const Line per_class = class_weight.line();
     const Line per_sample{sample_weight.view.dtype, sample_weight.view.byteswapped,
                           sample_weight.given() ? positions.inner_stride(1) : 0};
-    const std::ptrdiff_t class_stride = class_weight.given() ? class_weight.strides[0] : 0;
+    std::vector<double> per_class(class_weight.given() ? classes : 0);
+    if (class_weight.given())
+        gather({class_weight.view.dtype, class_weight.view.byteswapped, class_weight.strides[0]}, class_weight.bytes(),
+               classes, per_class.data());
     const NumberKernels& numbers = kernels().numbers;
     const bool ignores = label_ignored(target, ignore_index).has_value();
     const std::int64_t ignored = ignore_index.value_or(-1);
     const bool weighted = sample_weight.given() || class_weight.given();
     std::atomic<bool> bad{false};
 
-    // Calls add(index, sample weight, class weight) for the positions of a chunk that count, if there are weights, and
-    // returns how many count.
-    const auto for_weights = [&](std::size_t chunk, const auto& add) {
+    // Calls use(index, n, weights) for runs of a chunk's positions, if there are weights, and returns how many count.
+    const auto for_weights = [&](std::size_t chunk, const auto& use) {
         double counted = 0.0;
         for_runs(positions, chunk, [&](const Positions::Cursor& cursor, std::size_t n, std::size_t done) {
             std::int64_t buffer[run_positions];
@@ -177,28 +193,28 @@ WeightSum check_labels(const Argument& target, std::size_t classes, std::optiona
                 bad.store(true, std::memory_order_relaxed);
             if (counts.first != 0.0 || !weighted)
                 return;
-            double weight[run_positions];
+            WeightRun run;
             if (sample_weight.given())
-                gather(per_sample, sample_weight.bytes() + cursor.offset(1), n, weight);
+                gather(per_sample, sample_weight.bytes() + cursor.offset(1), n, run.sample);
             else
-                std::fill(weight, weight + n, 1.0);
-            for (std::size_t i = 0; i < n; ++i) {
-                const std::int64_t number = label[i];
-                if (ignores && number == ignored)
-                    continue;
-                // It was checked, but another thread of the caller's may be writing it.
-                const bool has_class = class_weight.given() && static_cast<std::uint64_t>(number) < classes;
-                add(done + i, weight[i],
-                    has_class ? read_number(per_class, class_weight.bytes() + number * class_stride) : 1.0);
-            }
+                std::fill(run.sample, run.sample + n, 1.0);
+            // Labels were checked, but another thread of the caller's may be writing them.
+            for (std::size_t i = 0; i < n; ++i)
+                run.of_class[i] = static_cast<std::uint64_t>(label[i]) < per_class.size()
+                                      ? per_class[static_cast<std::size_t>(label[i])]
+                                      : 1.0;
+            for (std::size_t i = 0; ignores && i < n; ++i)
+                if (label[i] == ignored)
+                    run.sample[i] = run.of_class[i] = 0.0;
+            use(done, n, run);
         });
         return counted;
     };
     const auto sum_weights = [&](double sample_scale, double class_scale) {
         return sum_chunks(positions.count(), num_threads, [&](std::size_t chunk) {
             StridedSum sum;
-            const double counted = for_weights(chunk, [&](std::size_t index, double sample, double of_class) {
-                sum.add(index, (sample * sample_scale) * (of_class * class_scale));
+            const double counted = for_weights(chunk, [&](std::size_t index, std::size_t n, const WeightRun& run) {
+                run.add_to(sum, index, n, sample_scale, class_scale);
             });
             return weighted ? sum.total() : counted;
         });
@@ -218,19 +234,20 @@ WeightSum sum_sample_weights(const Argument& sample_weight, const Shape& shape, 
     positions.add(broadcast_strides(sample_weight, shape));
     positions.simplify(true);
     const Line line{sample_weight.view.dtype, sample_weight.view.byteswapped, positions.inner_stride(0)};
-    const auto for_weights = [&](std::size_t chunk, const auto& add) {
+    const auto for_weights = [&](std::size_t chunk, const auto& use) {
+        WeightRun run;
+        std::fill_n(run.of_class, run_positions, 1.0);
         for_runs(positions, chunk, [&](const Positions::Cursor& cursor, std::size_t n, std::size_t done) {
-            double weight[run_positions];
-            gather(line, sample_weight.bytes() + cursor.offset(0), n, weight);
-            for (std::size_t i = 0; i < n; ++i)
-                add(done + i, weight[i], 1.0);
+            gather(line, sample_weight.bytes() + cursor.offset(0), n, run.sample);
+            use(done, n, run);
         });
     };
     const auto sum_weights = [&](double sample_scale, double) {
         return sum_chunks(positions.count(), num_threads, [&](std::size_t chunk) {
             StridedSum sum;
-            for_weights(chunk,
-                        [&](std::size_t index, double sample, double) { sum.add(index, sample * sample_scale); });
+            for_weights(chunk, [&](std::size_t index, std::size_t n, const WeightRun& run) {
+                run.add_to(sum, index, n, sample_scale, 1.0);
+            });
             return sum.total();
         });
     };

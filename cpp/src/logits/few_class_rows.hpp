@@ -25,6 +25,7 @@ struct FewClassRows {
     float target[most_rows], read[most_rows], odd[most_rows], lse[most_rows];
     std::int64_t label[most_rows];
     double weight[most_rows], factor[most_rows], loss[most_rows];
+    bool any_extreme = false;  ///< whether a weight is not moderate
 
     /// Calls rest(first, count) for the runs of odd rows, `most` rows at a time. A row that is odd for its gradient only
     /// has afterwards the loss that it had before, which is what a call without a gradient gives, and keep(r) is called.

@@ -54,12 +54,12 @@ public:
         in.same_factor = static_cast<float>(factor);
         const double* upstream = arrays_.upstream.read_if_given(tile, rows.factor);
         if (upstream != nullptr || in.weight != nullptr)
-            in.factor = multiply_factors(tile, upstream, in.weight, rows.factor);
+            in.factor = multiply_factors(tile, upstream, rows, in.weight != nullptr, rows.factor);
     }
 
     bool end(const RowTile& tile, FewClassRows& rows, const FewClasses& in, Scratch<T>& scratch) const {
         bool odd = false;
-        if (in.weight != nullptr)
+        if (in.weight != nullptr && rows.any_extreme)
             for (std::size_t r = 0; r < tile.count; ++r)
                 if (!is_moderate(rows.weight[r]) && rows.read[r] != 0.0f) {
                     rows.odd[r] = 1.0f;
@@ -114,30 +114,36 @@ private:
 
     /// Rows of weight 0 are not read. Returns whether all are.
     bool read_weights(const RowTile& tile, FewClassRows& rows) const {
-        bool all = true;
         const RowSelection& selection = arrays_.selection;
+        double of_class[most_rows];
         if (selection.sample_weight.read_if_given(tile, rows.weight) == nullptr)
             std::fill(rows.weight, rows.weight + tile.lanes, 1.0);
+        std::fill(of_class, of_class + tile.lanes, 1.0);
+        if (!class_weights_.empty())
+            for (std::size_t r = 0; r < tile.lanes; ++r)
+                if (const auto label = static_cast<std::uint64_t>(rows.label[r]); label < class_weights_.size())
+                    of_class[r] = class_weights_[label];
+        std::size_t nothing = 0, extreme = 0;
         for (std::size_t r = 0; r < tile.lanes; ++r) {
-            const auto label = static_cast<std::uint64_t>(rows.label[r]);
-            const double of_class = label < class_weights_.size() ? class_weights_[label] : 1.0;
-            if (rows.weight[r] == 0.0 || of_class == 0.0) {
-                rows.read[r] = 0.0f;
-                all = false;
-            }
-            rows.weight[r] *= selection.weight_scale() * of_class;
+            const bool removed = (rows.weight[r] == 0.0) | (of_class[r] == 0.0);
+            rows.read[r] = removed ? 0.0f : rows.read[r];
+            rows.weight[r] *= selection.weight_scale() * of_class[r];
+            nothing += removed ? 1 : 0;
+            extreme += is_moderate(rows.weight[r]) ? 0 : 1;
         }
-        return all;
+        rows.any_extreme = extreme != 0;
+        return nothing == 0;
     }
 
     /// Factors of gradients; NaN, which leaves a row to others, where that has to be for the loss.
-    const double* multiply_factors(const RowTile& tile, const double* upstream, const double* weight,
+    const double* multiply_factors(const RowTile& tile, const double* upstream, const FewClassRows& rows, bool weighted,
                                    double* factors) const {
-        for (std::size_t r = 0; r < tile.lanes; ++r) {
-            const double of_loss = weight == nullptr ? 1.0 : weight[r];
-            const double product = factor * of_loss * (upstream == nullptr ? 1.0 : upstream[r]);
-            factors[r] = is_moderate(of_loss) ? product : std::numeric_limits<double>::quiet_NaN();
-        }
+        for (std::size_t r = 0; r < tile.lanes; ++r)
+            factors[r] = factor * (weighted ? rows.weight[r] : 1.0) * (upstream == nullptr ? 1.0 : upstream[r]);
+        if (weighted && rows.any_extreme)
+            for (std::size_t r = 0; r < tile.lanes; ++r)
+                if (!is_moderate(rows.weight[r]))
+                    factors[r] = std::numeric_limits<double>::quiet_NaN();
         return factors;
     }
 
