@@ -9,7 +9,7 @@
 
 What is committed comes from
 
-    python bench/python/run.py --output bench/results/zen4-avx512 --headline docs/images
+    python bench/python/run.py --output bench/results/xeon-avx512 --headline docs/images
 
 Every setting runs in a process of its own, and within it all contestants take turns. docs/benchmarks.md has the method.
 """
