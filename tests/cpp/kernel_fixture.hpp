@@ -40,7 +40,8 @@ protected:
     }
 };
 
-/// Every how manieth case is tried where LOGITLOSS_TEST_SAMPLE is set: under sanitizers and emulators, and before commits.
+/// One of this many cases is tried: of three where LOGITLOSS_TEST_SAMPLE is set, under sanitizers and emulators, and before
+/// commits.
 inline std::size_t sample_step() { return std::getenv("LOGITLOSS_TEST_SAMPLE") == nullptr ? 1 : 3; }
 
 /// Calls check(description, row, random) over `kinds` x row_sizes(), stopping at the first failure. Of a sample every kind

@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::size_t chunk_positions = 32768;
 constexpr std::size_t run_positions = 256;
+constexpr std::size_t most_gathered = 4096;  ///< class weights
 
 /// The label that is ignored, if the target can hold it: what read_integer gives for a uint64 above all int64 is not.
 std::optional<std::int64_t> label_ignored(const Argument& target, std::optional<std::int64_t> ignore_index) {
@@ -170,10 +171,19 @@ WeightSum check_labels(const Argument& target, std::size_t classes, std::optiona
     const Line labels{target.view.dtype, target.view.byteswapped, positions.inner_stride(0)};
     const Line per_sample{sample_weight.view.dtype, sample_weight.view.byteswapped,
                           sample_weight.given() ? positions.inner_stride(1) : 0};
-    std::vector<double> per_class(class_weight.given() ? classes : 0);
-    if (class_weight.given())
-        gather({class_weight.view.dtype, class_weight.view.byteswapped, class_weight.strides[0]}, class_weight.bytes(),
-               classes, per_class.data());
+    // Of few classes all weights are read at once; rows of many may be few.
+    std::vector<double> per_class(class_weight.given() && classes <= most_gathered ? classes : 0);
+    const Line class_line = class_weight.line();
+    const std::ptrdiff_t class_stride = class_weight.given() ? class_weight.strides[0] : 0;
+    gather({class_line.dtype, class_line.byteswapped, class_stride}, class_weight.bytes(), per_class.size(),
+           per_class.data());
+    // Labels were checked, but another thread of the caller's may be writing them.
+    const auto weight_of = [&](std::int64_t label) {
+        if (!class_weight.given() || static_cast<std::uint64_t>(label) >= classes)
+            return 1.0;
+        return per_class.empty() ? read_number(class_line, class_weight.bytes() + label * class_stride)
+                                 : per_class[static_cast<std::size_t>(label)];
+    };
     const NumberKernels& numbers = kernels().numbers;
     const bool ignores = label_ignored(target, ignore_index).has_value();
     const std::int64_t ignored = ignore_index.value_or(-1);
@@ -198,11 +208,8 @@ WeightSum check_labels(const Argument& target, std::size_t classes, std::optiona
                 gather(per_sample, sample_weight.bytes() + cursor.offset(1), n, run.sample);
             else
                 std::fill(run.sample, run.sample + n, 1.0);
-            // Labels were checked, but another thread of the caller's may be writing them.
             for (std::size_t i = 0; i < n; ++i)
-                run.of_class[i] = static_cast<std::uint64_t>(label[i]) < per_class.size()
-                                      ? per_class[static_cast<std::size_t>(label[i])]
-                                      : 1.0;
+                run.of_class[i] = weight_of(label[i]);
             for (std::size_t i = 0; ignores && i < n; ++i)
                 if (label[i] == ignored)
                     run.sample[i] = run.of_class[i] = 0.0;

@@ -264,11 +264,13 @@ private:
 };
 
 /// What a sweep over elements reads and writes; T arrays of equal length, all but the logits and targets may be null.
-/// `plain`: whether there are no factors but one for all gradients; `gradients`: whether these are wanted. `Element` is the loss: element(x, positive, negative) is the result for factors positive = pos_weight t and
-/// negative = 1-t, with t smoothed already unless `Element::smooths`; one that is `logistic` takes LogisticParts of x.
+/// `plain`: whether there are no factors but one for all gradients; `gradients`: whether these are computed. `Element` is
+/// the loss: element(x, positive, negative) is the result for factors positive = pos_weight t and negative = 1-t, with t
+/// smoothed already unless `Element::smooths`; one that is `logistic` takes LogisticParts of x.
 ///
-/// Note [steps side by side]: an element is a chain of some thirty steps, each of which waits for the one before. A group
-/// takes each stage of the chain for all of its vectors, so that there is always another one to go on with.
+/// Note [steps side by side]: an element is a chain of some thirty steps, each of which waits for the one before. The
+/// groups that are summed together take all their exponentials, then all their logarithms, then the rest, so that there
+/// is always another chain to go on with.
 template <class T, bool plain, bool gradients, class Element>
 struct ElementSweep {
     const GroupReader<T> logits, targets, weights, pos_weights, upstreams;
@@ -280,7 +282,7 @@ struct ElementSweep {
     const Reach<T> reach;
     const bool looks;  // for far elements
     LargeLosses<T>& large;
-    const std::size_t group_count;
+    const std::size_t groups;
     struct {
         Vec<T> e[groups_per_flush * group_vectors<T>], log1p_e[groups_per_flush * group_vectors<T>];
     } stages;  // Note [steps side by side]
@@ -303,7 +305,7 @@ struct ElementSweep {
           reach(of_factors),
           looks(looks_for_far),
           large(large_losses),
-          group_count((n + group_size<T> - 1) / group_size<T>) {}
+          groups(group_count<T>(n)) {}
 
     LOGITLOSS_INLINE void operator()(std::size_t group, Vec<T> (&lanes)[group_vectors<T>]) {
         if (gradients && block.grad != nullptr && block.grad != block.input)
@@ -319,13 +321,16 @@ struct ElementSweep {
                 });
         } else {
             for (std::size_t i = 0; i < group_vectors<T>; ++i)
-                element_step(group, i * Vec<T>::lanes, lanes[i], [](Vec<T> x) { return x; });
+                element_step(group, i * Vec<T>::lanes, lanes[i], [&](Vec<T> x) LOGITLOSS_INLINE_LAMBDA {
+                    prefetch_near(block.input + group * group_size<T>, i * sizeof(Vec<T>) + 4096);
+                    return x;
+                });
         }
     }
 
     /// Of the groups that are summed together.
     LOGITLOSS_INLINE void take_logistic_stages(std::size_t group) {
-        const std::size_t left = group_count - group;
+        const std::size_t left = groups - group;
         const std::size_t vectors = (left < groups_per_flush ? left : groups_per_flush) * group_vectors<T>;
         for (std::size_t i = 0; i < vectors; ++i) {
             const std::size_t at = group + i / group_vectors<T>;

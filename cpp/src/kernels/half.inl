@@ -1,5 +1,5 @@
-// float16 and bfloat16: stored, and never computed with. Blocks of them are widened before a kernel reads them and
-// rounded after it has written; in between everything is float32.
+// float16 and bfloat16: stored, and never computed with. Blocks of them are widened before a kernel reads them, but for
+// the sums of a row, and rounded after it has written; in between everything is float32.
 
 /// Lines of `size` halves that are converted a block from now: conversion, too, is arithmetic that misses would stall.
 template <std::size_t size, class Half, class Fetch>

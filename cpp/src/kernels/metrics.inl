@@ -69,8 +69,18 @@ void column_beating(const T* x, std::ptrdiff_t stride, TileShape shape, const T*
     for (std::size_t lane = 0; lane < shape.lanes; lane += Vec<T>::lanes) {
         const Vec<T> own_class = load(label + lane);
         Vec<T> own = splat(T(-__builtin_inf()));
-        for (std::size_t j = 0; j < shape.classes; ++j)
-            own = select(equal(class_number<T>(j), own_class), at(j, lane), own);
+        if (shape.classes <= most_few_classes) {
+            for (std::size_t j = 0; j < shape.classes; ++j)
+                own = select(equal(class_number<T>(j), own_class), at(j, lane), own);
+        } else {  // a second look at all classes would come from memory
+            T values[Vec<T>::lanes];
+            store(values, own);
+            for (std::size_t i = 0; i < Vec<T>::lanes; ++i)
+                if (label[lane + i] >= T(0))
+                    values[i] = x[static_cast<std::ptrdiff_t>(label[lane + i]) * stride +
+                                  static_cast<std::ptrdiff_t>(lane + i)];
+            own = load(values);
+        }
         Vec<T> count = splat(T(0));
         for (std::size_t j = 0; j < shape.classes; ++j) {
             const Vec<T> at_value = select(less(class_number<T>(j), own_class), splat(T(1)), splat(T(0)));
