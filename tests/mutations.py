@@ -117,7 +117,7 @@ MUTATIONS = [
         "cpp/src/kernels/few_class_rows.inl",
         "v[j] = select(unchanged, logits[j], v[j]);",
         "v[j] = select(unchanged, v[j], v[j]);",
-        ("*FewClassKernels.OddRowsKeepTheirLogits*", "test_factor_of_zero.py"),
+        ("*FewClassKernels.OddRowsKeepTheirLogits*",),
     ),
     Mutation(
         "a vector of few rows is written whole, beyond the last row",
