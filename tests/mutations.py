@@ -131,7 +131,7 @@ MUTATIONS = [
         "cpp/src/kernels/half.inl",
         "        if (aside < n)\n            take_out(aside);",
         "",
-        ("*RowKernels.BlocksOfHalves*", "test_halves.py"),
+        ("Halves/*.BlocksAreThoseOfFloats", "test_halves.py"),
     ),
     Mutation(
         "accuracy passes over what ties with the target before it",

@@ -268,7 +268,7 @@ TEST_P(ColumnKernels, AgreeWithTheRowKernels) {
             for (std::size_t r = 0; r < 16; ++r) {
                 const std::size_t index = aside[r] < T(0) ? no_index : static_cast<std::size_t>(aside[r]);
                 BlockState state;
-                kernels<T>().block_state(tile.rows[r].data(), classes, index, &state, row_kept.data(), nullptr, true);
+                kernels<T>().block_state(tile.rows[r].data(), classes, index, &state, row_kept.data(), nullptr);
                 EXPECT_EQ(static_cast<double>(top[r]), state.max);
                 EXPECT_EQ(exponent[r], state.exponent);
                 EXPECT_NEAR(sum[r], state.sum, tolerance * state.sum) << classes;

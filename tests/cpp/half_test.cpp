@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "half_reference.hpp"
-#include "kernel_corpus.hpp"
+#include "kernel_fixture.hpp"
 #include "layout/half.hpp"
 #include "layout/staging.hpp"
 
@@ -170,6 +170,52 @@ TYPED_TEST(Halves, EveryLengthAndAddress) {
                 }
             }
     });
+}
+
+// The sums of a row of halves are those of the same numbers in float.
+template <class Half>
+void expect_block_of_floats(const KernelTable& table, const std::vector<Half>& row, std::size_t aside, bool keeps,
+                            const PendingRow<float>* pending) {
+    const std::size_t n = row.size();
+    std::vector<float> wide(n);
+    table.halves<Half>().widen(row.data(), n, wide.data());
+    Guarded<float> kept(padded_length<float>(n)), expected(padded_length<float>(n));
+    BlockState state, of_floats;
+    table.float32.block_state(wide.data(), n, aside, &of_floats, keeps ? expected.data() : nullptr, pending);
+    table.halves<Half>().block_state(row.data(), n, aside, &state, keeps ? kept.data() : nullptr, pending);
+    Outcome got, want;
+    got.add(state);
+    want.add(of_floats);
+    if (keeps && state.kind != BlockKind::needs_float64) {
+        got.add(kept.data(), n);
+        want.add(expected.data(), n);
+    }
+    EXPECT_TRUE(got == want && kept.intact()) << n << " halves, differing at " << want.first_difference(got);
+}
+
+template <class Half>
+void check_blocks(const KernelTable& table) {
+    over_rows<float>(all_rows<float>(), [&](const std::string& what, const std::vector<float>& row, Random& random) {
+        const std::size_t n = row.size();
+        std::vector<Half> halves(n);
+        table.halves<Half>().narrow(row.data(), n, StoreMode::cached, halves.data());
+        std::vector<float> exponentials(padded_length<float>(n), 0.5f);
+        std::vector<float> written(n + 1);
+        const PendingRow<float> pending{exponentials.data(), 0.5f, -0.0f, {}, written.data(), false};
+        for (const std::size_t aside : {no_index, n == 0 ? no_index : random.below(n), n == 0 ? no_index : n - 1})
+            for (const bool keeps : {false, true}) {
+                SCOPED_TRACE(what);
+                expect_block_of_floats<Half>(table, halves, aside, keeps, keeps ? &pending : nullptr);
+                EXPECT_EQ(written[n], 0.0f);
+            }
+    });
+}
+
+TYPED_TEST(Halves, BlocksAreThoseOfFloats) {
+    for (const NamedTable& named : tables_that_run_here()) {
+        SCOPED_TRACE(named.name);
+        check_blocks<TypeParam>(*named.table);
+    }
 }
 
 // Contiguous halves go through the kernels, others one by one.

@@ -66,7 +66,7 @@ TEST_P(RowKernelValues, BlockState) {
         over_ordinary_rows<T>([&](const std::vector<T>& row, Random& random) {
             for (std::size_t aside : {no_index, random.below(row.size())}) {
                 BlockState state;
-                kernels<T>().block_state(row.data(), row.size(), aside, &state, nullptr, nullptr, true);
+                kernels<T>().block_state(row.data(), row.size(), aside, &state, nullptr, nullptr);
                 const Exact top = top_of(row, aside);
                 ASSERT_EQ(static_cast<Exact>(state.max), top);
                 if (row.size() == 1 && aside == 0) {
@@ -93,7 +93,7 @@ TEST_P(RowKernelValues, KindsOfBlocks) {
         using T = decltype(zero);
         const auto kind_of = [&](std::vector<T> row) {
             BlockState state;
-            kernels<T>().block_state(row.data(), row.size(), no_index, &state, nullptr, nullptr, true);
+            kernels<T>().block_state(row.data(), row.size(), no_index, &state, nullptr, nullptr);
             return state.kind;
         };
         EXPECT_EQ(kind_of({}), BlockKind::deep);
@@ -110,7 +110,7 @@ TEST_P(RowKernelValues, KindsOfBlocks) {
             std::vector<T> row(200, T(1));
             row[position] = quiet_nan<T>;
             BlockState state;
-            kernels<T>().block_state(row.data(), row.size(), no_index, &state, nullptr, nullptr, true);
+            kernels<T>().block_state(row.data(), row.size(), no_index, &state, nullptr, nullptr);
             EXPECT_TRUE(std::isnan(state.sum)) << position;
             std::fill(row.begin(), row.end(), T(-1e9));
             row[position] = quiet_nan<T>;
@@ -167,7 +167,7 @@ TEST_P(RowKernelValues, WeightedExponentials) {
             std::vector<T> b(n);
             fill_each(b, [&](std::size_t) { return random.below(5) == 0 ? 0.0 : random.normal(); });
             BlockState state;
-            kernels<T>().block_state(row.data(), n, no_index, &state, nullptr, nullptr, true);
+            kernels<T>().block_state(row.data(), n, no_index, &state, nullptr, nullptr);
             Exact sum = 0, all = 0;
             for (std::size_t i = 0; i < n; ++i) {
                 const Exact term = b[i] * std::exp(-exponent_gap(state.exponent, row[i]));
@@ -217,7 +217,7 @@ TEST_P(RowKernelValues, ScaledExponentials) {
             const std::size_t n = row.size();
             BlockState state;
             const Kernels<T>& k = kernels<T>();
-            k.block_state(row.data(), n, no_index, &state, nullptr, nullptr, true);
+            k.block_state(row.data(), n, no_index, &state, nullptr, nullptr);
             std::vector<T> q(n);
             fill_each(q, [&](std::size_t) { return random.normal(); });
             const RowScale<T> scale{static_cast<T>(state.exponent), static_cast<T>(1 / state.sum), T(-0.375)};
@@ -264,7 +264,7 @@ TEST_P(RowKernelValues, MaskedClassesGetExactlyZero) {
 template <class T>
 AsideEnds<T> ends_without(const Kernels<T>& k, const std::vector<T>& row, std::size_t target) {
     BlockState state;
-    k.block_state(row.data(), row.size(), target, &state, nullptr, nullptr, true);
+    k.block_state(row.data(), row.size(), target, &state, nullptr, nullptr);
     AsideEnds<T> ends{};
     for (std::size_t i = 0; i < row_batch; ++i) {
         ends.sum[i] = state.sum;
@@ -325,7 +325,7 @@ TEST_P(RowKernelValues, EqualLogitsGiveTheLogOfTheirNumber) {
             for (std::size_t n : {1u, 2u, 3u, 10u, 1000u, 4096u}) {
                 const std::vector<T> row(n, logit);
                 BlockState state;
-                kernels<T>().block_state(row.data(), n, no_index, &state, nullptr, nullptr, true);
+                kernels<T>().block_state(row.data(), n, no_index, &state, nullptr, nullptr);
                 LogSumExpEnds<T> ends{};
                 for (std::size_t i = 0; i < row_batch; ++i) {
                     ends.sum[i] = state.sum;
@@ -349,7 +349,7 @@ TEST_P(RowKernelValues, LogSumExp) {
         using T = decltype(zero);
         over_ordinary_rows<T>([&](const std::vector<T>& row, Random&) {
             BlockState state;
-            kernels<T>().block_state(row.data(), row.size(), no_index, &state, nullptr, nullptr, true);
+            kernels<T>().block_state(row.data(), row.size(), no_index, &state, nullptr, nullptr);
             LogSumExpEnds<T> ends{};
             for (std::size_t i = 0; i < row_batch; ++i) {
                 ends.sum[i] = state.sum;

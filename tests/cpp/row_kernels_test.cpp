@@ -26,9 +26,9 @@ Outcome reduce(const Kernels<T>& k, const std::vector<T>& row, const std::vector
     const Placed<T> q(weights, shift / 2);
     Outcome outcome;
     BlockState state;
-    k.block_state(x.data(), n, no_index, &state, nullptr, nullptr, true);
+    k.block_state(x.data(), n, no_index, &state, nullptr, nullptr);
     outcome.add(state);
-    k.block_state(x.data(), n, aside, &state, nullptr, nullptr, true);
+    k.block_state(x.data(), n, aside, &state, nullptr, nullptr);
     outcome.add(state);
     outcome.add(k.largest(x.data(), n));
     outcome.add(k.sum(x.data(), n, no_index));
@@ -121,12 +121,12 @@ TEST_P(RowKernels, ExclusionIsAMaskedClass) {
                 Outcome without;
                 Outcome with;
                 BlockState state;
-                k.block_state(masked.data(), n, no_index, &state, nullptr, nullptr, true);
+                k.block_state(masked.data(), n, no_index, &state, nullptr, nullptr);
                 with.add(state);
                 with.add(k.sum(zeroed.data(), n, no_index));
                 with.add(k.float64_max(masked.data(), n, no_index));
                 with.add(k.float64_sum(masked.data(), n, no_index, 1.0));
-                k.block_state(row.data(), n, aside, &state, nullptr, nullptr, true);
+                k.block_state(row.data(), n, aside, &state, nullptr, nullptr);
                 without.add(state);
                 without.add(k.sum(row.data(), n, aside));
                 without.add(k.float64_max(row.data(), n, aside));
@@ -170,7 +170,7 @@ TEST_P(RowKernels, FindGivesTheFirst) {
 template <class T>
 bool scale_of(const Kernels<T>& k, const std::vector<T>& row, T linear, RowScale<T>* scale) {
     BlockState state;
-    k.block_state(row.data(), row.size(), no_index, &state, nullptr, nullptr, true);
+    k.block_state(row.data(), row.size(), no_index, &state, nullptr, nullptr);
     if (state.kind != BlockKind::normal)
         return false;
     *scale = {static_cast<T>(state.exponent), static_cast<T>(1.0 / state.sum), linear};
@@ -232,8 +232,8 @@ TEST_P(RowKernels, KeptExponentials) {
                 for (std::size_t out : {aside, no_index}) {
                     Guarded<T> kept(padded_length<T>(n));
                     BlockState state, without;
-                    k.block_state(row.data(), n, out, &state, kept.data(), nullptr, true);
-                    k.block_state(row.data(), n, out, &without, nullptr, nullptr, true);
+                    k.block_state(row.data(), n, out, &state, kept.data(), nullptr);
+                    k.block_state(row.data(), n, out, &without, nullptr, nullptr);
                     Outcome a, b;
                     a.add(state);
                     b.add(without);
@@ -263,50 +263,6 @@ TEST_P(RowKernels, KeptExponentials) {
     check(double{});
 }
 
-// Of halves as of the same numbers in float, whatever lies before the first and behind the last.
-template <class Half>
-void expect_block_of_floats(const KernelTable& table, const std::vector<Half>& row, std::size_t aside, bool keeps,
-                            const PendingRow<float>* pending) {
-    const std::size_t n = row.size();
-    std::vector<float> wide(n);
-    table.halves<Half>().widen(row.data(), n, wide.data());
-    Guarded<float> kept(padded_length<float>(n)), expected(padded_length<float>(n));
-    BlockState state, of_floats;
-    table.float32.block_state(wide.data(), n, aside, &of_floats, keeps ? expected.data() : nullptr, pending, false);
-    table.halves<Half>().block_state(row.data(), n, aside, &state, keeps ? kept.data() : nullptr, pending, true);
-    Outcome got, want;
-    got.add(state);
-    want.add(of_floats);
-    if (keeps && state.kind != BlockKind::needs_float64) {
-        got.add(kept.data(), n);
-        want.add(expected.data(), n);
-    }
-    EXPECT_TRUE(got == want && kept.intact()) << n << " halves, differing at " << want.first_difference(got);
-}
-
-template <class Half>
-void check_half_blocks(const KernelTable& table) {
-    over_rows<float>(all_rows<float>(), [&](const std::string& what, const std::vector<float>& row, Random& random) {
-        const std::size_t n = row.size();
-        std::vector<Half> halves(n);
-        table.halves<Half>().narrow(row.data(), n, StoreMode::cached, halves.data());
-        std::vector<float> exponentials(padded_length<float>(n), 0.5f);
-        std::vector<float> written(n + 1);
-        const PendingRow<float> pending{exponentials.data(), 0.5f, -0.0f, {}, written.data(), false};
-        for (const std::size_t aside : {no_index, n == 0 ? no_index : random.below(n), n == 0 ? no_index : n - 1})
-            for (const bool keeps : {false, true}) {
-                SCOPED_TRACE(what);
-                expect_block_of_floats<Half>(table, halves, aside, keeps, keeps ? &pending : nullptr);
-                EXPECT_EQ(written[n], 0.0f);
-            }
-    });
-}
-
-TEST_P(RowKernels, BlocksOfHalves) {
-    check_half_blocks<Float16>(*GetParam().table);
-    check_half_blocks<BFloat16>(*GetParam().table);
-}
-
 // A row that is written during another one's sweep is the row that scaled_exponentials writes, and the sweep sees nothing
 // of it, whatever kind of block it goes over.
 TEST_P(RowKernels, RowsWrittenAlong) {
@@ -322,9 +278,9 @@ TEST_P(RowKernels, RowsWrittenAlong) {
                 return;
             Guarded<T> exponentials(padded_length<T>(n)), kept(padded_length<T>(n)), kept_alone(padded_length<T>(n));
             BlockState state, alone;
-            k.block_state(earlier.data(), n, no_index, &state, exponentials.data(), nullptr, true);
+            k.block_state(earlier.data(), n, no_index, &state, exponentials.data(), nullptr);
             const std::size_t aside = random.below(2) == 0 ? no_index : random.below(n);
-            k.block_state(row.data(), n, aside, &alone, kept_alone.data(), nullptr, true);
+            k.block_state(row.data(), n, aside, &alone, kept_alone.data(), nullptr);
             for (T linear : {T(-0.125), T(0)})
                 for (std::size_t patched : {no_index, std::size_t{0}, n - 1}) {
                     scale.linear = linear;
@@ -336,7 +292,7 @@ TEST_P(RowKernels, RowsWrittenAlong) {
                     const PendingRow<T> along{
                         exponentials.data(), scale.scale, linear == T(0) ? T(-0.0) : linear, patch,
                         written.data(),      patched == 0};
-                    k.block_state(row.data(), n, aside, &state, kept.data(), &along, true);
+                    k.block_state(row.data(), n, aside, &state, kept.data(), &along);
                     Outcome with, without;
                     with.add(state);
                     without.add(alone);

@@ -175,8 +175,9 @@ WeightSum check_labels(const Argument& target, std::size_t classes, std::optiona
     std::vector<double> per_class(class_weight.given() && classes <= most_gathered ? classes : 0);
     const Line class_line = class_weight.line();
     const std::ptrdiff_t class_stride = class_weight.given() ? class_weight.strides[0] : 0;
-    gather({class_line.dtype, class_line.byteswapped, class_stride}, class_weight.bytes(), per_class.size(),
-           per_class.data());
+    if (!per_class.empty())
+        gather({class_line.dtype, class_line.byteswapped, class_stride}, class_weight.bytes(), classes,
+               per_class.data());
     // Labels were checked, but another thread of the caller's may be writing them.
     const auto weight_of = [&](std::int64_t label) {
         if (!class_weight.given() || static_cast<std::uint64_t>(label) >= classes)

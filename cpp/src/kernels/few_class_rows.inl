@@ -1,5 +1,5 @@
-// Rows of few classes between memory and the vectors of few_classes.inl: any layout with a class a vector, or, for up to
-// 10 classes without gaps, registers by a template on their number.
+// How rows of few classes get from memory to the vectors of few_classes.inl and back. Up to 10 classes whose rows follow
+// one another without gaps stay in registers, by a template on their number; any other layout goes through an array.
 
 /// Rows `step` apart.
 template <class T>
@@ -204,9 +204,8 @@ bool few_classes_of(const FewClasses& in) {
     const auto step = static_cast<std::ptrdiff_t>(in.classes);
     const bool no_gaps = in.class_step == 1 && in.row_step == step;
     const bool out_alike = !few_writes(task) || (in.out_class_step == 1 && in.out_row_step == step);
-    const bool rare = in.spread != 0.0f;
     if constexpr (task != FewClassTask::log_sum_exp_gradient)  // rarely called, and the largest
-        if (in.classes <= most_classes_in_registers && no_gaps && out_alike && !rare)
+        if (in.classes <= most_classes_in_registers && no_gaps && out_alike && in.spread == 0.0f)
             return few_classes_by_number<task>[in.classes - 2](in);
 #endif
     return few_classes_anywhere<task>(in, 0);

@@ -88,7 +88,7 @@ LOGITLOSS_INLINE void convert(const typename Conversion::From* from, std::size_t
         convert_in_steps<Conversion, Conversion, group_size<float>>(from, n, to);
     else if (n >= Conversion::least)
         convert_in_steps<Conversion, Conversion, Conversion::least>(from, n, to);
-    else
+    else if (n != 0)
         convert_few<Conversion>(from, n, to);
 }
 
@@ -158,6 +158,6 @@ private:
 /// HalfKernels::block_state.
 template <class Half>
 void half_block_state(const Half* x, std::size_t n, std::size_t aside, BlockState* state, float* exponentials,
-                      const PendingRow<float>* pending, bool fetch) {
-    state_of_block<float>(AsideHalfReader<Half>(x, n, aside), x, n, state, exponentials, pending, fetch);
+                      const PendingRow<float>* pending) {
+    state_of_block<float>(AsideHalfReader<Half>(x, n, aside), x, n, state, exponentials, pending);
 }

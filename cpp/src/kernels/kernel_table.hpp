@@ -43,7 +43,7 @@ struct HalfKernels {
     void (*narrow)(const float* in, std::size_t n, StoreMode mode, Half* out);
     /// As Kernels<float>::block_state of the widened block.
     void (*block_state)(const Half* x, std::size_t n, std::size_t aside, BlockState* state, float* exponentials,
-                        const PendingRow<float>* pending, bool fetch);
+                        const PendingRow<float>* pending);
 };
 
 /// What arrays of numbers need whose type is not that of the logits.

@@ -108,7 +108,6 @@ struct AddExponentials {
     ExpShift<T> shift;
     T* kept;
     Writer& pending;
-    bool fetch;
 
     static constexpr std::size_t near_bytes =
         block_size * (sizeof(Stored) < sizeof(float) ? sizeof(Stored) : sizeof(float));
@@ -116,13 +115,11 @@ struct AddExponentials {
 
     LOGITLOSS_INLINE void operator()(std::size_t group, Vec<T> (&lanes)[group_vectors<T>]) const {
         const auto* x = row.at(group);
-        if (fetch) {
-            constexpr std::size_t bytes = group_size<T> * sizeof(Stored);
-            LOGITLOSS_UNROLL
-            for (std::size_t line = 0; line < bytes; line += 64) {
-                prefetch_far(data + group * group_size<T>, far_bytes + line);
-                prefetch_near(data + group * group_size<T>, near_bytes + line);
-            }
+        constexpr std::size_t bytes = group_size<T> * sizeof(Stored);
+        LOGITLOSS_UNROLL
+        for (std::size_t line = 0; line < bytes; line += 64) {
+            prefetch_far(data + group * group_size<T>, far_bytes + line);
+            prefetch_near(data + group * group_size<T>, near_bytes + line);
         }
         pending.start(group);
         LOGITLOSS_UNROLL
@@ -149,9 +146,9 @@ LOGITLOSS_INLINE double exponent_of(double x) {
 /// Sum of exp(x) / 2^shift over a block, keeping them unless `kept` is null, while `pending` writes another row.
 template <class T, bool keep, class Reader, class Stored, class Writer>
 LOGITLOSS_INLINE double sum_exponentials(const Reader& row, const Stored* x, std::size_t n, T shift, T* kept,
-                                         Writer&& pending, bool fetch) {
+                                         Writer&& pending) {
     using Step = AddExponentials<T, Reader, Stored, std::remove_reference_t<Writer>, keep>;
-    const Step step{row, x, ExpShift<T>(shift), kept, pending, fetch};
+    const Step step{row, x, ExpShift<T>(shift), kept, pending};
     const double sum = sum_groups<T>(n, step);
     pending.finish();
     return sum;
@@ -172,7 +169,7 @@ __attribute__((noinline)) void write_kept(const PendingRow<T>& row, std::size_t 
 /// The state of a block at x, which `row` reads.
 template <class T, class Reader, class Stored>
 LOGITLOSS_INLINE void state_of_block(const Reader& row, const Stored* x, std::size_t n, BlockState* state,
-                                     T* exponentials, const PendingRow<T>* pending, bool fetch) {
+                                     T* exponentials, const PendingRow<T>* pending) {
     const T top = largest<T>(row, n);
     state->max = static_cast<double>(top);
     state->sum = 0.0;
@@ -191,19 +188,19 @@ LOGITLOSS_INLINE void state_of_block(const Reader& row, const Stored* x, std::si
     state->kind = BlockKind::normal;
     state->exponent = static_cast<double>(shift);
     if (exponentials == nullptr)
-        state->sum = sum_exponentials<T, false>(row, x, n, shift, nullptr, NothingToWrite(), fetch);
+        state->sum = sum_exponentials<T, false>(row, x, n, shift, nullptr, NothingToWrite());
     else if (pending == nullptr)
-        state->sum = sum_exponentials<T, true>(row, x, n, shift, exponentials, NothingToWrite(), fetch);
+        state->sum = sum_exponentials<T, true>(row, x, n, shift, exponentials, NothingToWrite());
     else
-        state->sum = sum_exponentials<T, true>(row, x, n, shift, exponentials, PendingRowWriter<T>(*pending, n), fetch);
+        state->sum = sum_exponentials<T, true>(row, x, n, shift, exponentials, PendingRowWriter<T>(*pending, n));
 }
 
 /// KernelTable::block_state.
 template <class T>
 void block_state(const T* x, std::size_t n, std::size_t aside, BlockState* state, T* exponentials,
-                 const PendingRow<T>* pending, bool fetch) {
+                 const PendingRow<T>* pending) {
     const AsideReader<T> row(x, n, T(-__builtin_inf()), aside);
-    state_of_block<T>(row, x, n, state, exponentials, pending, fetch);
+    state_of_block<T>(row, x, n, state, exponentials, pending);
 }
 
 /// KernelTable::find.

@@ -204,9 +204,9 @@ struct RowKernels {
     /// Sum of exponentials of a block, and its maximum; the class `aside` counts in neither. With `exponentials`
     /// (padded_length(n) numbers), those of a normal block are kept there, 0 for the class aside and all of a deep
     /// block. `pending`: another row of n classes to write meanwhile, or null; only with `exponentials`, of which its own
-    /// are no part. `fetch`: whether what follows x in memory is read next, and is to be asked for.
+    /// are no part.
     void (*block_state)(const T* x, std::size_t n, std::size_t aside, BlockState* state, T* exponentials,
-                        const PendingRow<T>* pending, bool fetch);
+                        const PendingRow<T>* pending);
     /// The largest element; NaNs do not count; -inf of nothing.
     T (*largest)(const T* x, std::size_t n);
     /// Index of the first element equal to `value`, or no_index.

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/kernel_table.hpp"
 #include "logitloss/array.hpp"
@@ -12,21 +13,13 @@ namespace logitloss::detail {
 
 /// How numbers of type T are stored.
 template <class T>
-constexpr DType dtype_of();
-template <>
-constexpr DType dtype_of<float>() {
-    return DType::float32;
-}
-template <>
-constexpr DType dtype_of<double>() {
-    return DType::float64;
-}
-template <>
-constexpr DType dtype_of<Float16>() {
-    return DType::float16;
-}
-template <>
-constexpr DType dtype_of<BFloat16>() {
+constexpr DType dtype_of() {
+    if constexpr (std::is_same_v<T, float>)
+        return DType::float32;
+    if constexpr (std::is_same_v<T, double>)
+        return DType::float64;
+    if constexpr (std::is_same_v<T, Float16>)
+        return DType::float16;
     return DType::bfloat16;
 }
 

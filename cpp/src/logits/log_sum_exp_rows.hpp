@@ -152,14 +152,14 @@ public:
     RowReducer(const Kernels<T>& kernels, SetAside set_aside) : kernels_(kernels), set_aside_(set_aside) {}
 
     /// `x`: the block's n logits. `target`: index of the target within the block, or no_index. `exponentials`: where
-    /// to keep those of a normal block, or null. `pending`, `fetch`: as block_state takes them.
-    RowBlock<T> reduce(const T* x, std::size_t n, std::size_t target, T* exponentials, const PendingRow<T>* pending,
-                       bool fetch) const {
+    /// to keep those of a normal block, or null. `pending`: as block_state takes it.
+    RowBlock<T> reduce(const T* x, std::size_t n, std::size_t target, T* exponentials,
+                       const PendingRow<T>* pending) const {
         RowBlock<T> block;
         block.aside_index = target;
         if (set_aside_ == SetAside::largest)
             block.aside_index = kernels_.find(x, n, kernels_.largest(x, n));
-        kernels_.block_state(x, n, block.aside_index, &block.others, exponentials, pending, fetch);
+        kernels_.block_state(x, n, block.aside_index, &block.others, exponentials, pending);
         if (block.aside_index != no_index)
             block.aside_logit = static_cast<double>(x[block.aside_index]);
         return block;
@@ -171,7 +171,7 @@ public:
                               T* exponentials, const PendingRow<T>* pending) {
         RowBlock<T> block;
         block.aside_index = target;
-        kernels.block_state(x, n, target, &block.others, exponentials, pending, true);
+        kernels.block_state(x, n, target, &block.others, exponentials, pending);
         if (target != no_index)
             block.aside_logit = static_cast<double>(to_float(x[target]));
         return block;
@@ -271,7 +271,7 @@ private:
     BlockState state_of_out(const RowBlock<T>& block) const {
         const T logit = static_cast<T>(block.aside_logit);
         BlockState state;
-        kernels_.block_state(&logit, 1, no_index, &state, nullptr, nullptr, false);
+        kernels_.block_state(&logit, 1, no_index, &state, nullptr, nullptr);
         return state;
     }
     /// Exponent, to within rounding, of the class set aside of the row.

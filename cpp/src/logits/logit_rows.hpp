@@ -519,16 +519,15 @@ private:
     RowBlock<T> sweep_block(const RowPlace& place, std::size_t first, std::size_t n, Scratch& scratch, T* exponentials,
                             const PendingRow<T>* pending) const {
         const bool here = place.target != no_index && place.target >= first && place.target < first + n;
+        const std::size_t target = here ? place.target - first : no_index;
         if constexpr (sizeof(T) == sizeof(float)) {
-            const std::size_t target = here ? place.target - first : no_index;
             if (const auto* halves = half_logits<Float16>(place, first))
                 return reducer_.reduce(loss_.table().float16, halves, n, target, exponentials, pending);
             if (const auto* halves = half_logits<BFloat16>(place, first))
                 return reducer_.reduce(loss_.table().bfloat16, halves, n, target, exponentials, pending);
         }
         const T* x = loss_.logits(place, first, n, scratch);
-        RowBlock<T> block =
-            reducer_.reduce(x, n, here ? place.target - first : no_index, exponentials, pending, !scratch.holds(x));
+        RowBlock<T> block = reducer_.reduce(x, n, target, exponentials, pending);
         if (loss_.linear())
             reducer_.add_linear(x, loss_.coefficients(place, first, n, scratch), n, block);
         return block;

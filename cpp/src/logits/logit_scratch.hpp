@@ -61,9 +61,6 @@ struct Scratch {
         return nullptr;
     }
 
-    /// Whether a row's logits are in a buffer.
-    bool holds(const T* row) const { return row == logits.data() || row == raw_logits.data(); }
-
 private:
     Scratch(std::size_t block, std::size_t tile, std::size_t kept, std::size_t kept_blocks)
         : space(BufferSpace::bytes<T>(kept) + 5 * BufferSpace::bytes<T>(block) + 7 * BufferSpace::bytes<T>(tile)),

@@ -37,12 +37,6 @@ public:
         const bool one_line = classes_->axes() == 0 || (classes_->axes() == 1 && line_.stride == sizeof(T));
         return one_line && line_.dtype == dtype_of<T>() && !line_.byteswapped && alignment % alignof(T) == 0;
     }
-    /// Whether rows are contiguous numbers of type Half.
-    template <class Half>
-    bool halves() const {
-        const bool one_line = classes_->axes() == 0 || (classes_->axes() == 1 && line_.stride == sizeof(Half));
-        return one_line && line_.dtype == dtype_of<Half>() && !line_.byteswapped;
-    }
     /// Whether tiles of rows `step` bytes apart are columns of type T as they lie.
     template <class T>
     bool side_by_side(std::size_t alignment, std::ptrdiff_t step) const {
@@ -94,6 +88,7 @@ public:
           data_(const_cast<char*>(argument.bytes())),
           operand_(static_cast<std::size_t>(row_operand)),
           direct_(lines_.template direct<T>(row_alignment(data_, rows, row_operand))),
+          halves_(lines_.template direct<Float16>(1) || lines_.template direct<BFloat16>(1)),
           side_by_side_(lines_.template side_by_side<T>(row_alignment(data_, rows, row_operand),
                                                         rows.inner_stride(row_operand))) {}
 
@@ -110,7 +105,7 @@ public:
     /// Classes of a row from `first` on, if they are contiguous numbers of type Half; or null.
     template <class Half>
     const Half* stored(const RowPlace& place, std::size_t first) const {
-        if (!lines_.template halves<Half>())
+        if (!halves_ || lines_.line().dtype != dtype_of<Half>())
             return nullptr;
         return reinterpret_cast<const Half*>(data_ + place.offset[operand_]) + first;
     }
@@ -196,6 +191,7 @@ private:
     char* data_ = nullptr;  // read only
     std::size_t operand_ = 0;
     bool direct_ = true;
+    bool halves_ = false;  // contiguous
     bool side_by_side_ = false;
 };
 

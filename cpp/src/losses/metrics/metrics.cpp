@@ -136,8 +136,6 @@ public:
             counted_.read_labels(kernels_, tile, labels, rows.label, rows.read);
         else
             std::fill_n(rows.read, tile.lanes, T(1));
-        if (counted_.sample_weight.given())
-            counted_.skip_weightless(tile, rows.read);
         rows.weights = counted_.weights(tile, rows.weight);
     }
 
