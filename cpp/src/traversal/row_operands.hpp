@@ -22,6 +22,14 @@ inline std::size_t row_alignment(const void* data, const Positions& positions, i
     return address == 0 ? strides : std::min<std::size_t>(strides, address & (~address + 1));
 }
 
+/// The first of `count` rows, and those `step` bytes apart.
+template <class T>
+void set_rows(T* first, std::ptrdiff_t step, std::size_t count, T** rows) {
+    auto address = reinterpret_cast<std::uintptr_t>(first);
+    for (std::size_t r = 0; r < count; ++r, address += static_cast<std::uintptr_t>(step))
+        rows[r] = reinterpret_cast<T*>(address);
+}
+
 /// The classes of a row in an array: one line of elements, or several where class axes do not merge into one.
 class ClassLines {
 public:
@@ -164,11 +172,11 @@ public:
         if (!direct_)
             gather_rows(tile, classes, buffer.rows.data());
         const T* rows[most_lanes];
-        for (std::size_t r = 0; r < tile.lanes; ++r) {
-            const std::size_t row = r < tile.count ? r : 0;
-            rows[r] = direct_ ? reinterpret_cast<const T*>(start + static_cast<std::ptrdiff_t>(row) * step)
-                              : buffer.rows.data() + row * classes;
-        }
+        if (direct_)
+            set_rows(reinterpret_cast<const T*>(start), step, tile.count, rows);
+        else
+            set_rows<const T>(buffer.rows.data(), static_cast<std::ptrdiff_t>(classes * sizeof(T)), tile.count, rows);
+        std::fill(rows + tile.count, rows + tile.lanes, rows[0]);
         kernels.transpose_rows(rows, {tile.lanes, classes}, columns);
         return columns;
     }
@@ -256,11 +264,9 @@ public:
             return;
         }
         T* rows[most_lanes];
-        for (std::size_t r = 0; r < tile.lanes; ++r) {
-            const bool in_place = direct_ && r < tile.count;
-            rows[r] = in_place ? reinterpret_cast<T*>(start + static_cast<std::ptrdiff_t>(r) * step)
-                               : buffer.rows.data() + r * classes;
-        }
+        set_rows(buffer.rows.data(), static_cast<std::ptrdiff_t>(classes * sizeof(T)), tile.lanes, rows);
+        if (direct_)
+            set_rows(reinterpret_cast<T*>(start), step, tile.count, rows);
         kernels.transpose_columns(columns, {tile.lanes, classes}, rows);
         if (!direct_)
             scatter_rows(buffer.rows.data(), tile, classes);

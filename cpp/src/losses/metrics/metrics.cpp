@@ -193,8 +193,13 @@ public:
         *loss = row->read && is_counted(row->beaten_by) ? row->weight : 0.0;
     }
     void end(const RowTile& tile, const TileRows& rows, double* losses, const Scratch&) const {
-        for (std::size_t r = 0; r < tile.count; ++r)
-            losses[r] = rows.read[r] != T(0) && is_counted(static_cast<double>(rows.beaten_by[r])) ? 1.0 : 0.0;
+        const auto top_k = static_cast<T>(call_.options.top_k);  // one that T does not hold exceeds every count, too
+        const T right = right_ ? T(1) : T(0);
+        for (std::size_t r = 0; r < tile.count; ++r) {  // without branches, which nobody could predict
+            const T is_right = rows.beaten_by[r] < top_k ? T(1) : T(0);
+            const T counted = is_right == right ? rows.read[r] : T(0);
+            losses[r] = static_cast<double>(counted);
+        }
         if (rows.weights != nullptr)
             for (std::size_t r = 0; r < tile.count; ++r)
                 losses[r] = losses[r] == 0.0 ? 0.0 : rows.weights[r];
