@@ -322,7 +322,7 @@ struct ElementSweep {
         } else {
             for (std::size_t i = 0; i < group_vectors<T>; ++i)
                 element_step(group, i * Vec<T>::lanes, lanes[i], [&](Vec<T> x) LOGITLOSS_INLINE_LAMBDA {
-                    prefetch_near(block.input + group * group_size<T>, i * sizeof(Vec<T>) + 4096);
+                    prefetch_group(block.input, group, i);
                     return x;
                 });
         }

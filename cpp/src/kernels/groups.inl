@@ -81,6 +81,12 @@ private:
     alignas(64) T padded_[group_size<T>];
 };
 
+/// Asks for what lies 4 kB ahead of vector i of a group: the rest of the row, or the next one.
+template <class T>
+LOGITLOSS_INLINE void prefetch_group(const T* data, std::size_t group, std::size_t i) {
+    prefetch_near(data + group * group_size<T>, i * sizeof(Vec<T>) + 4096);
+}
+
 /// a + b, and what the addition rounds away, exactly.
 template <class T>
 struct TwoSum {

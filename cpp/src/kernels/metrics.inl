@@ -20,7 +20,7 @@ struct CountBeating {
         LOGITLOSS_UNROLL
         for (std::size_t i = 0; i < group_vectors<T>; ++i) {
             const std::size_t lane = i * Vec<T>::lanes;
-            prefetch_near(data + first, lane * sizeof(T) + 4096);
+            prefetch_group(data, group, i);
             const Vec<T> at_value = select(less(load(lane_numbers<T>.values + lane), before), splat(T(1)), splat(T(0)));
             lanes[i] = lanes[i] + beats(load(row.at(group) + lane), value, at_value);
         }
@@ -49,7 +49,7 @@ bool is_beaten(const T* x, std::size_t n, T value, std::size_t label) {
         LOGITLOSS_UNROLL
         for (std::size_t i = 0; i < group_vectors<T>; ++i) {
             const std::size_t lane = i * Vec<T>::lanes;
-            prefetch_near(x + first, lane * sizeof(T) + 4096);
+            prefetch_group(x, group, i);
             const Vec<T> v = load(row.at(group) + lane);
             const Vec<T> tied = select(less(load(lane_numbers<T>.values + lane), before), nan, v);
             beaten = select(less(v, own) | equal(tied, own), beaten, splat(T(1)));

@@ -36,7 +36,7 @@ struct CountOutside {
         LOGITLOSS_UNROLL
         for (std::size_t i = 0; i < group_vectors<T>; ++i) {
             const std::size_t lane = i * Vec<T>::lanes;
-            prefetch_near(data + group * group_size<T>, lane * sizeof(T) + 4096);
+            prefetch_group(data, group, i);
             Vec<T> count = outside(load(values.at(group) + lane));
             if (weighted)
                 count = select(equal(load(weights.at(group) + lane), zero), zero, count);

@@ -263,12 +263,15 @@ struct AddUnweightedGaps {
 template <class T, class Reader>
 struct AddValues {
     const Reader& x;
+    const T* data;
 
     LOGITLOSS_INLINE void operator()(std::size_t group, Vec<T> (&lanes)[group_vectors<T>]) const {
         const T* xs = x.at(group);
         LOGITLOSS_UNROLL
-        for (std::size_t i = 0; i < group_vectors<T>; ++i)
+        for (std::size_t i = 0; i < group_vectors<T>; ++i) {
+            prefetch_group(data, group, i);
             lanes[i] = lanes[i] + load(xs + i * Vec<T>::lanes);
+        }
     }
 };
 
@@ -319,6 +322,6 @@ double sum_gaps(const T* x, const T* q, std::size_t n, T reference) {
 template <class T>
 double sum(const T* x, std::size_t n, std::size_t aside) {
     const AsideReader<T> values(x, n, T(0), aside);
-    const AddValues<T, AsideReader<T>> step{values};
+    const AddValues<T, AsideReader<T>> step{values, x};
     return sum_groups<T>(n, step);
 }

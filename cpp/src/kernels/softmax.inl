@@ -172,10 +172,13 @@ template <class T>
 struct AddProducts {
     const GroupReader<T>& y;
     const GroupReader<T>& dy;
+    const T *y_data, *dy_data;
 
     LOGITLOSS_INLINE void operator()(std::size_t group, Vec<T> (&lanes)[group_vectors<T>]) const {
         LOGITLOSS_UNROLL
         for (std::size_t i = 0; i < group_vectors<T>; ++i) {
+            prefetch_group(y_data, group, i);
+            prefetch_group(dy_data, group, i);
             const Vec<T> value = load(y.at(group) + i * Vec<T>::lanes);
             const Vec<T> cotangent = load(dy.at(group) + i * Vec<T>::lanes);
             lanes[i] = select(equal(value, splat(T(0))), lanes[i], fma(value, cotangent, lanes[i]));
@@ -188,7 +191,7 @@ template <class T>
 double dot(const T* y, const T* dy, std::size_t n) {
     const GroupReader<T> values(y, n, T(0));
     const GroupReader<T> cotangents(dy, n, T(0));
-    const AddProducts<T> step{values, cotangents};
+    const AddProducts<T> step{values, cotangents, y, dy};
     return sum_groups<T>(n, step);
 }
 
@@ -237,6 +240,8 @@ void vjp(const T* y, const T* dy, std::size_t n, T reduced, T* out) {
     for (std::size_t group = 0; group < groups; ++group)
         for (std::size_t i = 0; i < group_vectors<T>; ++i) {
             const std::size_t lane = i * Vec<T>::lanes;
+            prefetch_group(y, group, i);
+            prefetch_store(out + group * group_size<T>, lane * sizeof(T) + 4096);
             store(writer.at(group) + lane,
                   step(load(values.at(group) + lane), load(cotangents.at(group) + lane), splat(reduced)));
         }

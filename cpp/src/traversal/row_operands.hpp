@@ -110,6 +110,14 @@ public:
         return buffer.data();
     }
 
+    /// One number of row r of a tile.
+    T number(const RowTile& tile, std::size_t r, std::size_t j, const Buffer<T>& buffer) const {
+        if (!direct_)
+            return *read(tile.place(r), j, 1, buffer);
+        const std::ptrdiff_t row = tile.offset[operand_] + static_cast<std::ptrdiff_t>(r) * tile.step[operand_];
+        return reinterpret_cast<const T*>(data_ + row)[j];
+    }
+
     /// Classes of a row from `first` on, if they are contiguous numbers of type Half; or null.
     template <class Half>
     const Half* stored(const RowPlace& place, std::size_t first) const {

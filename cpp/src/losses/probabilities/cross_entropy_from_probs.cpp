@@ -36,7 +36,7 @@ enum class Stage { checking, computing };
 /// Note [probabilities out of range]: subnormal probabilities have reciprocals beyond float64, rows may sum to less than a
 /// normal number or to more than the largest one, and class weights, sample weights and upstream gradients may take
 /// products out of range and back. What can tell is looked at once a row: its total, its loss and its factors; and the
-/// gradient kernel says whether all that it wrote is finite. Rows that are not moderate are `needs_float64`, their sums,
+/// gradient kernel says whether all that it wrote is finite. Rows that are not moderate are `scaled`: their sums,
 /// coefficients and gradients Scaled numbers; so are the elements of a block that came out infinite or NaN. Beside
 /// float32 probabilities a block of coefficients that float32 does not hold takes its sums and its gradient in float64:
 /// Note [coefficients in float64].
@@ -59,6 +59,11 @@ public:
               out_columns(space, tile_rows * n) {}
     };
     using Block = SumPair;
+    /// What a gradient takes whose numbers may leave the range of float64: out_j = factor (linear - a_j / p_j) again, but of
+    /// a class index the products.
+    struct ScaledSlopes {
+        Scaled total, linear, own;
+    };
     struct Row {
         bool read = true;
         std::size_t label = no_index;
@@ -68,8 +73,7 @@ public:
         double total = 1.0;  ///< Clipping::total
         double upstream = 1.0;
         double probability = 0.0;    ///< of a class index
-        bool needs_float64 = false;  ///< whether its gradient is that of the Scaled numbers
-        Scaled scaled_total, scaled_linear, scaled_own;
+        std::optional<ScaledSlopes> scaled;  ///< of a row whose gradient they are
         // What the gradient sweep takes: out_j = factor (linear - a_j / p_j); of a class index `own` at the label.
         double factor = 0.0;
         double linear = 0.0;
@@ -198,7 +202,7 @@ public:
             if (arrays_.upstream.given())
                 rows[r].upstream = upstream[r];
             if (rows[r].read)
-                end_row(tile.place(r), rows[r], losses[r], scratch);
+                end_row(tile, r, rows[r], losses[r], scratch);
             else
                 losses[r] = 0.0;
         }
@@ -209,11 +213,11 @@ public:
     void write(const RowPlace& place, const Row& row, std::size_t first, std::size_t n, Scratch& scratch) const {
         T* out = arrays_.grad.place(place, first, scratch.out);
         if (!dense_) {
-            std::fill(out, out + n, label_gradient(row, row.linear, row.scaled_linear));
+            std::fill(out, out + n, label_gradient(row, row.linear, &ScaledSlopes::linear));
             const std::size_t label = within(row.label, first, n);
             if (label != no_index)
-                out[label] = label_gradient(row, row.own, row.scaled_own);
-        } else if (!row.needs_float64 && row.factor == 0.0) {
+                out[label] = label_gradient(row, row.own, &ScaledSlopes::own);
+        } else if (!row.scaled && row.factor == 0.0) {
             std::fill(out, out + n, T(0));
         } else {
             write_dense(place, row, first, n, scratch, out);
@@ -230,7 +234,7 @@ public:
         const ColumnsOfTile in(*this, tile, rows, p, scratch);
         double linear[most_lanes] = {}, raise[most_lanes] = {}, factor[most_lanes] = {};
         for (std::size_t r = 0; r < tile.count; ++r) {
-            const ProbabilitySlope slope = rows[r].needs_float64 ? ProbabilitySlope{} : slope_of(rows[r]);
+            const ProbabilitySlope slope = rows[r].scaled ? ProbabilitySlope{} : slope_of(rows[r]);
             linear[r] = slope.linear;
             raise[r] = slope.raise;
             factor[r] = slope.factor;
@@ -240,7 +244,7 @@ public:
         const bool finite =
             k.column_probability_gradient(in.columns, shape, clipping_, linear, raise, factor, stride, out);
         for (std::size_t r = 0; r < tile.count; ++r)
-            if (rows[r].needs_float64 || (factor[r] != 0.0 && ((!finite && sizeof(T) == sizeof(double)) ||
+            if (rows[r].scaled || (factor[r] != 0.0 && ((!finite && sizeof(T) == sizeof(double)) ||
                                                                is_far(tile.place(r), 0, call_.classes))))
                 write_exact_column(tile, r, rows[r], scratch, out + r);
         if (!finite)
@@ -273,42 +277,55 @@ private:
     // ------------------------------------------------------------------------------------------------ a row's numbers
 
     /// Loss and factors of a row, whose loss has no sample weight yet.
-    void end_row(const RowPlace& place, Row& row, double& loss, Scratch& scratch) const {
-        if (dense_) {
+    void end_row(const RowTile& tile, std::size_t r, Row& row, double& loss, Scratch& scratch) const {
+        if (dense_)
             loss = row.first;
+        const bool total_is_moderate = is_moderate(row.total) || row.total != row.total;
+        const bool scaled_loss = !total_is_moderate || (may_leave_range() && leaves_range(tile, r, row, loss));
+        const bool scaled_gradient = writes() && set_slopes(row, total_is_moderate);
+        if (!scaled_gradient && !scaled_loss) {
+            loss *= row.sample_weight;
+            return;
+        }
+        ScaledSlopes slopes;
+        const RowPlace place = tile.place(r);
+        const Scaled exact =
+            dense_ ? scaled_sums(place, row, slopes, scratch) : scaled_label(place, row, slopes, scratch);
+        if (scaled_gradient)
+            row.scaled = slopes;
+        loss = scaled_loss ? (exact * Scaled(row.sample_weight)).value() : loss * row.sample_weight;
+    }
+
+    /// What the gradient sweep takes. Returns whether that has to be Scaled numbers.
+    bool set_slopes(Row& row, bool total_is_moderate) const {
+        if (dense_) {
             const bool nothing = row.first == 0.0 && row.second == 0.0;  // whatever the total is
             row.linear = call_.options.eps && !nothing ? row.second / row.total : 0.0;
         }
-        const bool total_is_moderate = is_moderate(row.total) || row.total != row.total;
         row.factor = product(grad_factor_, row.sample_weight);
         if (arrays_.upstream.given())
             row.factor = product(row.factor, row.upstream);
         const bool removed =
             row.upstream == 0.0 || call_.normalization.gradient_factor == 0.0 || arrays_.upstream_of_sum == 0.0;
-        row.needs_float64 = writes() && !removed &&
-                            !(moderate_ && total_is_moderate && is_moderate(row.sample_weight) &&
-                              is_moderate(row.upstream) && std::isfinite(row.second) && is_moderate(row.probability) &&
-                              (dense_ || is_moderate(arrays_.class_weight(row.label))));
-        const bool float64_loss = !total_is_moderate || leaves_range(place, row, loss);
-        if (!row.needs_float64 && !float64_loss) {
-            loss *= row.sample_weight;
-            return;
-        }
-        const Scaled exact = dense_ ? float64_sums(place, row, scratch) : float64_label(place, row, scratch);
-        loss = float64_loss ? (exact * Scaled(row.sample_weight)).value() : loss * row.sample_weight;
+        return !removed && !(moderate_ && total_is_moderate && is_moderate(row.sample_weight) &&
+                             is_moderate(row.upstream) && std::isfinite(row.second) && is_moderate(row.probability) &&
+                             (dense_ || is_moderate(arrays_.class_weight(row.label))));
     }
+
+    /// Whether products in a loss may leave the range at all.
+    bool may_leave_range() const { return !dense_ || sizeof(T) == sizeof(double) || arrays_.may_be_far(); }
 
     /// Whether the products in a loss may have left the range, though it is within it; a sample weight may bring back what
     /// is too small or too large without it.
-    bool leaves_range(const RowPlace& place, const Row& row, double loss) const {
-        if (dense_ && sizeof(T) < sizeof(double) && !arrays_.may_be_far())
-            return false;
+    bool leaves_range(const RowTile& tile, std::size_t r, const Row& row, double loss) const {
         const double weight = std::fabs(row.sample_weight);
         if (!std::isfinite(loss))
             return weight < 1.0;
         if (!(std::fabs(loss) < 0x1p-900))
             return false;
-        return dense_ ? (weight > 1.0 || arrays_.class_weighted()) && has_small_coefficient(place, row) : weight > 1.0;
+        if (!dense_)
+            return weight > 1.0;
+        return (weight > 1.0 || arrays_.class_weighted()) && has_small_coefficient(tile.place(r), row);
     }
     /// Whether a coefficient is so small that its product with a logarithm may be subnormal, or 0.
     bool has_small_coefficient(const RowPlace& place, const Row& row) const {
@@ -344,8 +361,8 @@ private:
         const double raise = size > 1.0 ? std::ldexp(1.0, std::ilogb(size)) : 1.0;
         return {row.linear * raise, raise, row.factor / raise};
     }
-    static T label_gradient(const Row& row, double slope, const Scaled& scaled_slope) {
-        return as_stored(row.needs_float64 ? scaled_slope.value() : product(row.factor, slope));
+    static T label_gradient(const Row& row, double slope, Scaled ScaledSlopes::*scaled_slope) {
+        return as_stored(row.scaled ? ((*row.scaled).*scaled_slope).value() : product(row.factor, slope));
     }
 
     // ---------------------------------------------------------------------------- Note [probabilities out of range]
@@ -386,16 +403,16 @@ private:
         return !clipping_.clips ? 0 : q < clipping_.lower ? -1 : q > clipping_.upper ? 1 : 0;
     }
 
-    /// Sets the gradient's Scaled numbers of a row that is a sum over coefficients; returns its loss.
-    Scaled float64_sums(const RowPlace& place, Row& row, Scratch& scratch) const {
-        row.scaled_total = Scaled(1.0);
+    /// Sets the slopes of a row that is a sum over coefficients; returns its loss.
+    Scaled scaled_sums(const RowPlace& place, const Row& row, ScaledSlopes& slopes, Scratch& scratch) const {
+        slopes.total = Scaled(1.0);
         if (clipping_.clips)
-            row.scaled_total = is_moderate(row.total) ? Scaled(row.total) : sum_without(place, no_index, scratch);
+            slopes.total = is_moderate(row.total) ? Scaled(row.total) : sum_without(place, no_index, scratch);
         ScaledSum loss, kept;
         for_scaled(place, row, 0, call_.classes, scratch, [&](double p, const Scaled& a) {
             if (a.is_zero())
                 return;
-            const Scaled share = Scaled(p) / row.scaled_total;
+            const Scaled share = Scaled(p) / slopes.total;
             const int side = clipped(share);
             loss.add(a * Scaled(0.0 - (side == 0  ? log_of(share)
                                        : side < 0 ? log_of(clipping_.lower)
@@ -403,16 +420,15 @@ private:
             if (side == 0)
                 kept.add(a);
         });
-        row.scaled_linear = clipping_.clips ? kept.total() / row.scaled_total : Scaled();
+        slopes.linear = clipping_.clips ? kept.total() / slopes.total : Scaled();
         return loss.total();
     }
 
     /// The same of a class index: as label_losses.
-    Scaled float64_label(const RowPlace& place, Row& row, Scratch& scratch) const {
+    Scaled scaled_label(const RowPlace& place, const Row& row, ScaledSlopes& slopes, Scratch& scratch) const {
         const Scaled p(row.probability), w(arrays_.class_weight(row.label)), factor = scaled_factor(row);
-        row.scaled_linear = row.scaled_own = Scaled();
         if (!clipping_.clips) {
-            row.scaled_own = -(w / p) * factor;
+            slopes.own = -(w / p) * factor;
             return w * Scaled(0.0 - log_of(p));
         }
         const Scaled others = is_moderate(row.total) ? Scaled(row.first) : sum_without(place, row.label, scratch);
@@ -421,8 +437,8 @@ private:
         const int side = clipped(share);
         if (side != 0)
             return w * Scaled(0.0 - log_of(side < 0 ? clipping_.lower : clipping_.upper));
-        row.scaled_linear = (w / total) * factor;
-        row.scaled_own = -row.scaled_linear * (others / p);
+        slopes.linear = (w / total) * factor;
+        slopes.own = -slopes.linear * (others / p);
         return w * Scaled(share.value() > 0.5 ? log1p_of((others / p).value()) : 0.0 - log_of(share));
     }
 
@@ -456,24 +472,24 @@ private:
         return {losses.total(), kept.total()};
     }
 
-    /// Gradients of n classes from float64 coefficients; and from Scaled numbers in a needs_float64 row, and where they came
+    /// Gradients of n classes from float64 coefficients; and from Scaled numbers in a row that has them, and where they came
     /// out infinite or NaN.
     void write_exactly(const RowPlace& place, const Row& row, std::size_t first, std::size_t n, Scratch& scratch,
                        T* out) const {
-        const Scaled total = row.needs_float64 ? row.scaled_total : Scaled(row.total);
-        const Scaled linear = row.needs_float64 ? row.scaled_linear : Scaled(row.linear);
+        const Scaled total = row.scaled ? row.scaled->total : Scaled(row.total);
+        const Scaled linear = row.scaled ? row.scaled->linear : Scaled(row.linear);
         const Scaled factor = scaled_factor(row);
         for (std::size_t done = 0; done < n; done += pieces) {
             const std::size_t count = std::min(pieces, n - done);
             double values[pieces];
             const ExactBlock in(*this, place, row, first + done, count, scratch);
             const bool finite =
-                !row.needs_float64 &&
+                !row.scaled &&
                 kernels_.float64.probability_gradient(in.p, in.a, count, clipping_of_row(row), slope_of(row), values);
             std::size_t j = 0;
             if (!finite)
                 for_scaled(place, row, first + done, count, scratch, [&](double p, const Scaled& a) {
-                    if (row.needs_float64 || !std::isfinite(values[j])) {
+                    if (row.scaled || !std::isfinite(values[j])) {
                         const bool kept = !a.is_zero() && clipped(Scaled(p) / total) == 0;
                         values[j] = ((linear - (kept ? a / Scaled(p) : Scaled())) * factor).value();
                     }
@@ -496,7 +512,7 @@ private:
     /// Gradients of n classes of a row over coefficients. `out` may be where its probabilities lie.
     void write_dense(const RowPlace& place, const Row& row, std::size_t first, std::size_t n, Scratch& scratch,
                      T* out) const {
-        if (row.needs_float64 || is_far(place, first, n))
+        if (row.scaled || is_far(place, first, n))
             return write_exactly(place, row, first, n, scratch, out);
         const Kernels<T>& k = kernels_.of<T>();
         const T* p = arrays_.input.read(place, first, n, scratch.probs);
@@ -535,12 +551,12 @@ private:
         T* out = scratch.out_columns.columns.data();
         T others[most_lanes] = {};
         for (std::size_t r = 0; r < tile.count; ++r)
-            others[r] = label_gradient(rows[r], rows[r].linear, rows[r].scaled_linear);
+            others[r] = label_gradient(rows[r], rows[r].linear, &ScaledSlopes::linear);
         for (std::size_t j = 0; j < call_.classes; ++j)
             std::copy(others, others + tile.lanes, out + j * tile.lanes);
         for (std::size_t r = 0; r < tile.count; ++r)
             if (rows[r].read)
-                out[rows[r].label * tile.lanes + r] = label_gradient(rows[r], rows[r].own, rows[r].scaled_own);
+                out[rows[r].label * tile.lanes + r] = label_gradient(rows[r], rows[r].own, &ScaledSlopes::own);
         store_columns(tile, scratch);
     }
 
@@ -565,7 +581,7 @@ private:
             if (!rows[r].read)
                 continue;
             Row& row = rows[r];
-            const T stored = *arrays_.input.read(tile.place(r), row.label, 1, scratch.probs);
+            const T stored = arrays_.input.number(tile, r, row.label, scratch.probs);
             const double p = static_cast<double>(stored) + 0.0;  // not -0.0
             const double w = arrays_.class_weight(row.label);
             row.probability = p;
