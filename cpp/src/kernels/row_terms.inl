@@ -250,6 +250,7 @@ LOGITLOSS_INLINE bool all_are_classes(const std::int64_t* labels, std::size_t co
     const Bits<double> last = splat_bits(static_cast<std::uint64_t>(classes) - 1);
     Bits<double> signs = splat_bits(std::uint64_t(0));
     for (std::size_t i = 0; i < count; i += Vec<double>::lanes) {
+        prefetch_near(labels + i, 4096);
         const Bits<double> label = load_words(labels + i);
         signs = signs | label | (last - label);
     }

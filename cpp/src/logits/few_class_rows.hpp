@@ -23,7 +23,7 @@ struct FewClassTraits {
 /// Numbers of such rows, an array a quantity.
 struct FewClassRows {
     float target[most_rows], read[most_rows], odd[most_rows], lse[most_rows];
-    std::int64_t label[most_rows];
+    std::int64_t label[most_rows];  ///< where labels are converted to
     double weight[most_rows], factor[most_rows], loss[most_rows];
     bool any_extreme = false;  ///< whether a weight is not moderate
 

@@ -325,15 +325,28 @@ public:
     }
     void read_integers(const RowTile& tile, std::int64_t* values) const {
         const auto operand = static_cast<std::size_t>(operand_);
-        if (line_.dtype == DType::int64 && !line_.byteswapped && tile.step[operand] == sizeof(std::int64_t)) {
-            std::memcpy(values, data_ + tile.offset[operand], tile.count * sizeof(std::int64_t));
-            return;
-        }
-        gather_integers({line_.dtype, line_.byteswapped, tile.step[operand]}, data_ + tile.offset[operand], tile.count,
-                        values);
+        const char* start = data_ + tile.offset[operand];
+        if (are_int64(tile))
+            std::memcpy(values, start, tile.count * sizeof(std::int64_t));
+        else
+            gather_integers({line_.dtype, line_.byteswapped, tile.step[operand]}, start, tile.count, values);
+    }
+    /// Those of all lanes, where they lie or in `values`, with the number of the first row beyond the rows.
+    const std::int64_t* integers(const RowTile& tile, std::int64_t* values) const {
+        const char* start = data_ + tile.offset[static_cast<std::size_t>(operand_)];
+        const bool aligned = reinterpret_cast<std::uintptr_t>(start) % alignof(std::int64_t) == 0;
+        if (aligned && tile.count == tile.lanes && are_int64(tile))
+            return reinterpret_cast<const std::int64_t*>(start);
+        read_integers(tile, values);
+        std::fill(values + tile.count, values + tile.lanes, values[0]);
+        return values;
     }
 
 private:
+    bool are_int64(const RowTile& tile) const {
+        const std::ptrdiff_t step = tile.step[static_cast<std::size_t>(operand_)];
+        return line_.dtype == DType::int64 && !line_.byteswapped && step == sizeof(std::int64_t);
+    }
     const char* at(const RowPlace& place) const { return data_ + place.offset[static_cast<std::size_t>(operand_)]; }
 
     Line line_;

@@ -42,6 +42,11 @@ public:
     bool read_labels(const Kernels<T>& kernels, const RowTile& tile, std::int64_t* label, T* target, T* read) const {
         labels.read_integers(tile, label);
         std::fill(label + tile.count, label + tile.lanes, label[0]);
+        return look_at(kernels, tile, label, target, read);
+    }
+    /// As read_labels, of labels that the caller may be changing meanwhile.
+    template <class T>
+    bool look_at(const Kernels<T>& kernels, const RowTile& tile, const std::int64_t* label, T* target, T* read) const {
         const bool ignores_a_class = ignore_index_ && static_cast<std::uint64_t>(*ignore_index_) < classes_;
         // Labels were validated, but the caller may be changing them meanwhile: one out of range counts as ignored.
         return kernels.class_numbers(label, tile.lanes, classes_, ignores_a_class ? *ignore_index_ : -1, target, read);

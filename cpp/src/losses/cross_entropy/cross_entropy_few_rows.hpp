@@ -33,7 +33,9 @@ public:
     }
 
     void begin(const RowTile& tile, FewClassRows& rows, FewClasses& in, Scratch<T>& scratch) const {
-        bool all_read = arrays_.selection.read_labels(kernels(), tile, rows.label, rows.target, rows.read);
+        // The kernel compares class numbers and never goes by them, so labels may stay where they lie.
+        const std::int64_t* label = arrays_.selection.labels.integers(tile, rows.label);
+        bool all_read = arrays_.selection.look_at(kernels(), tile, label, rows.target, rows.read);
         in.target = rows.target;
         in.kept = static_cast<float>(kept_);
         in.spread = static_cast<float>(spread_);
@@ -42,7 +44,7 @@ public:
         else
             set_transformed(tile, rows, in, scratch);
         if (arrays_.class_weighted() || arrays_.selection.weighted()) {
-            all_read &= read_weights(tile, rows);
+            all_read &= read_weights(tile, label, rows);
             in.weight = rows.weight;
         }
         in.read = all_read ? nullptr : rows.read;
@@ -113,7 +115,7 @@ private:
     }
 
     /// Rows of weight 0 are not read. Returns whether all are.
-    bool read_weights(const RowTile& tile, FewClassRows& rows) const {
+    bool read_weights(const RowTile& tile, const std::int64_t* labels, FewClassRows& rows) const {
         const RowSelection& selection = arrays_.selection;
         double of_class[most_rows];
         if (selection.sample_weight.read_if_given(tile, rows.weight) == nullptr)
@@ -121,7 +123,7 @@ private:
         std::fill(of_class, of_class + tile.lanes, 1.0);
         if (!class_weights_.empty())
             for (std::size_t r = 0; r < tile.lanes; ++r)
-                if (const auto label = static_cast<std::uint64_t>(rows.label[r]); label < class_weights_.size())
+                if (const auto label = static_cast<std::uint64_t>(labels[r]); label < class_weights_.size())
                     of_class[r] = class_weights_[label];
         std::size_t nothing = 0, extreme = 0;
         for (std::size_t r = 0; r < tile.lanes; ++r) {
