@@ -1,5 +1,7 @@
 """Losses of regression, beyond what the shared table runs."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from checks import DTYPES, HALVES
@@ -58,6 +60,44 @@ def test_no_error_has_no_gradient(error, dtype, rng):
     loss, grad = error[1](pred, pred)
     assert loss == 0
     np.testing.assert_array_equal(grad, np.zeros_like(pred))
+
+
+def nearest_float32(number):
+    """Of a fraction: numerator and denominator have far more digits than float64, which int / int rounds correctly."""
+    with np.errstate(over="ignore"):
+        return np.float32(number.numerator / number.denominator)
+
+
+@pytest.mark.parametrize("n", [63, 4096, 12345])
+@pytest.mark.parametrize("low, high", [(-149, -60), (-3, 3), (60, 63), (126, 128)])
+def test_float32_errors_are_those_of_exact_arithmetic(n, low, high, rng):
+    """Rounded twice: to float64, and to float32. A half-way case of float32 would have to lie within 2^-46 to show."""
+    pred, target = (rng.choice([-1, 1], (2, n)) * 2.0 ** rng.uniform(low, high, (2, n))).astype(np.float32)
+    pred[::7] = target[::7]
+    d = [Fraction(float(p)) - Fraction(float(t)) for p, t in zip(pred, target, strict=True)]
+    for (value, value_and_grad), losses, slopes in (
+        (SQUARED, [e * e for e in d], [2 * e for e in d]),
+        (ABSOLUTE, [abs(e) for e in d], [Fraction((e > 0) - (e < 0)) for e in d]),
+    ):
+        assert value(pred, target) == nearest_float32(sum(losses) / n)
+        loss, grad = value_and_grad(pred, target, upstream=-0.5)
+        assert loss == value(pred, target)
+        np.testing.assert_array_equal(grad, [nearest_float32(s / (-2 * n)) for s in slopes])
+        assert not np.any(np.signbit(grad[::7]))
+        each, grads = value_and_grad(pred, target, reduction="none")
+        np.testing.assert_array_equal(each, [nearest_float32(e) for e in losses])
+        np.testing.assert_array_equal(grads, [nearest_float32(s) for s in slopes])
+
+
+@every_error
+@every_dtype
+def test_weights_of_1_change_nothing(error, dtype, rng):
+    """The step for errors without weights gives what the one for weights does."""
+    pred, target = rng.standard_normal((2, 5001)).astype(dtype)
+    loss, grad = error[1](pred, target)
+    weighted_loss, weighted_grad = error[1](pred, target, weight=1)
+    np.testing.assert_allclose(loss, weighted_loss, rtol=np.finfo(dtype).eps)
+    np.testing.assert_allclose(grad, weighted_grad, rtol=np.finfo(dtype).eps)
 
 
 @every_error

@@ -93,8 +93,8 @@ constexpr Kernels<T> make_kernels() {
     k.softcap_pull_back = softcap_pull_back<T>;
     k.bce = bce<T>;
     k.focal = focal<T>;
-    k.squared_error = error_loss<T, DifferenceStep<SquaredError>>;
-    k.absolute_error = error_loss<T, DifferenceStep<AbsoluteError>>;
+    k.squared_error = difference_loss<T, SquaredError>;
+    k.absolute_error = difference_loss<T, AbsoluteError>;
     k.poisson = poisson<T>;
     k.self_information = self_information<T>;
     k.entropy = entropy<T>;

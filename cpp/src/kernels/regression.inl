@@ -31,6 +31,7 @@ struct FarBounds {
 /// d^2 and 2 d.
 struct SquaredError {
     static LOGITLOSS_INLINE Vec<double> loss(Vec<double> d) { return d * d; }
+    static LOGITLOSS_INLINE Vec<double> add(Vec<double> sum, Vec<double> d) { return fma(d, d, sum); }
     static LOGITLOSS_INLINE Vec<double> slope(Vec<double> d) { return d + d; }
     static LOGITLOSS_INLINE ScaledResult scaled(const Scaled& d) {
         return {d * d, {d.mantissa, d.exponent + splat(1.0)}};
@@ -43,6 +44,7 @@ struct SquaredError {
 /// |d| and its sign, 0 at 0.
 struct AbsoluteError {
     static LOGITLOSS_INLINE Vec<double> loss(Vec<double> d) { return abs(d); }
+    static LOGITLOSS_INLINE Vec<double> add(Vec<double> sum, Vec<double> d) { return sum + abs(d); }
     static LOGITLOSS_INLINE Vec<double> slope(Vec<double> d) {
         const Vec<double> zero = splat(0.0);
         const Vec<double> sign = select(less(d, zero), splat(-1.0), select(less(zero, d), splat(1.0), d));
@@ -281,7 +283,6 @@ struct ErrorSweep {
     }
 };
 
-/// KernelTable::squared_error, KernelTable::absolute_error.
 template <class T, class Step>
 double error_loss(const ElementBlock<T>& block, std::size_t n) {
     LargeLosses<double> large;
@@ -290,6 +291,84 @@ double error_loss(const ElementBlock<T>& block, std::size_t n) {
     sweep.losses.finish();
     sweep.grads.finish();
     return large.any ? large.add_to(total, block.large_sum) : total;
+}
+
+/// Float32 errors without weights. Their losses are never negative and cannot cancel: a float64 lane takes those of a
+/// whole block, and what it rounds away is at most 2^-46 of them.
+template <class Error>
+struct PlainErrorSweep {
+    const GroupReader<float> inputs, targets;
+    GroupWriter<float> losses, grads;
+    const ElementBlock<float>& block;
+    const Vec<double> grad_factor;
+    Vec<double> lanes[group_vectors<double>];
+
+    LOGITLOSS_INLINE PlainErrorSweep(const ElementBlock<float>& b, std::size_t n)
+        : inputs(b.input, n, 0.0F),
+          targets(b.target, n, 0.0F),
+          losses(b.loss, n),
+          grads(b.grad, n),
+          block(b),
+          grad_factor(splat(b.grad_factor)) {
+        clear(lanes);
+    }
+
+    /// Whether this computes what ErrorSweep does: no factor of 0 has to hold against an infinity.
+    static LOGITLOSS_INLINE bool takes(const ElementBlock<float>& block) {
+        const bool ordinary_factor = block.grad_factor != 0.0 && block.grad_factor - block.grad_factor == 0.0;
+        return block.weight == nullptr && block.upstream == nullptr && block.scale == 1.0 &&
+               (block.grad == nullptr || ordinary_factor);
+    }
+
+    LOGITLOSS_INLINE void step(std::size_t group) {
+        LOGITLOSS_UNROLL
+        for (std::size_t i = 0; i < group_vectors<float>; ++i) {
+            const std::size_t lane = i * Vec<float>::lanes;
+            fetch(group * group_size<float> + lane + 4096 / sizeof(float));
+            const Wide x = wide_load(inputs.at(group) + lane);
+            const Wide t = wide_load(targets.at(group) + lane);
+            const Wide d{x.lower - t.lower, x.upper - t.upper};
+            Vec<double>* sums = lanes + 2 * i % group_vectors<double>;
+            sums[0] = Error::add(sums[0], d.lower);
+            sums[1] = Error::add(sums[1], d.upper);
+            if (block.loss != nullptr)
+                wide_store(losses.at(group) + lane, {Error::loss(d.lower), Error::loss(d.upper)});
+            if (block.grad != nullptr)
+                wide_store(grads.at(group) + lane, {gradient(d.lower), gradient(d.upper)});
+        }
+    }
+
+    LOGITLOSS_INLINE void fetch(std::size_t element) const {
+        prefetch_near(block.input, element * sizeof(float));
+        prefetch_near(block.target, element * sizeof(float));
+        if (block.grad != nullptr && block.grad != block.input)
+            prefetch_store(block.grad, element * sizeof(float));
+    }
+
+    /// 0, not -0, where there is no error.
+    LOGITLOSS_INLINE Vec<double> gradient(Vec<double> d) const { return fma(Error::slope(d), grad_factor, splat(0.0)); }
+
+    LOGITLOSS_INLINE double run(std::size_t n) {
+        for (std::size_t group = 0; group < group_count<float>(n); ++group)
+            step(group);
+        if (block.loss != nullptr)
+            losses.finish();
+        if (block.grad != nullptr)
+            grads.finish();
+        EightSums<double> sums;
+        flush(sums, lanes);
+        return sums.total();
+    }
+};
+
+/// KernelTable::squared_error, KernelTable::absolute_error.
+template <class T, class Error>
+double difference_loss(const ElementBlock<T>& block, std::size_t n) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+        if (PlainErrorSweep<Error>::takes(block))
+            return PlainErrorSweep<Error>(block, n).run(n);
+    }
+    return error_loss<T, DifferenceStep<Error>>(block, n);
 }
 
 /// KernelTable::poisson.
