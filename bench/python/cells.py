@@ -33,30 +33,37 @@ class Operation:
     flops: int
     target: str = ""  # what the second argument is, unless the cell says otherwise; see Cell
     elementwise: bool = False
+    arithmetic: str = ""  # what an element cannot do without, one of arithmetic.LOOPS, unless the cell says otherwise
 
 
 OPERATIONS = {
-    "logsumexp": Operation("log-sum-exp", 22),
-    "logsumexp_value_and_grad": Operation("log-sum-exp+grad", 44),
-    "softmax": Operation("softmax", 44),
-    "log_softmax": Operation("log-softmax", 23),
+    "logsumexp": Operation("log-sum-exp", 22, arithmetic="max+exp"),
+    "logsumexp_value_and_grad": Operation("log-sum-exp+grad", 44, arithmetic="max+exp"),
+    "softmax": Operation("softmax", 44, arithmetic="max+exp"),
+    "log_softmax": Operation("log-softmax", 23, arithmetic="max+exp"),
     "softmax_vjp": Operation("softmax vjp", 5),
-    "log_softmax_vjp": Operation("log-softmax vjp", 23),
-    "cross_entropy": Operation("CE loss", 22, "index"),
-    "cross_entropy_value_and_grad": Operation("CE loss+grad", 44, "index"),
-    "bce_with_logits": Operation("BCE loss", 45, "float32", elementwise=True),
-    "bce_with_logits_value_and_grad": Operation("BCE loss+grad", 55, "float32", elementwise=True),
-    "sigmoid_focal_loss": Operation("focal loss", 90, "float32", elementwise=True),
-    "sigmoid_focal_loss_value_and_grad": Operation("focal loss+grad", 120, "float32", elementwise=True),
+    "log_softmax_vjp": Operation("log-softmax vjp", 23, arithmetic="exp"),
+    "cross_entropy": Operation("CE loss", 22, "index", arithmetic="max+exp"),
+    "cross_entropy_value_and_grad": Operation("CE loss+grad", 44, "index", arithmetic="max+exp"),
+    "bce_with_logits": Operation("BCE loss", 45, "float32", elementwise=True, arithmetic="exp+log1p"),
+    "bce_with_logits_value_and_grad": Operation(
+        "BCE loss+grad", 55, "float32", elementwise=True, arithmetic="exp+log1p+division"
+    ),
+    "sigmoid_focal_loss": Operation("focal loss", 90, "float32", elementwise=True, arithmetic="exp+log1p+division"),
+    "sigmoid_focal_loss_value_and_grad": Operation(
+        "focal loss+grad", 120, "float32", elementwise=True, arithmetic="exp+log1p+division"
+    ),
     "cross_entropy_from_probs": Operation("CE of probabilities", 25, "index"),
     "cross_entropy_from_probs_value_and_grad": Operation("CE of probabilities+grad", 46, "index"),
-    "binary_cross_entropy": Operation("BCE of probabilities", 45, "float32", elementwise=True),
-    "binary_cross_entropy_value_and_grad": Operation("BCE of probabilities+grad", 66, "float32", elementwise=True),
-    "self_information": Operation("self-information", 20, elementwise=True),
-    "entropy": Operation("entropy", 22),
-    "entropy_from_logits": Operation("entropy from logits", 25),
-    "kl_divergence": Operation("KL divergence", 42, "soft"),
-    "cross_entropy_of": Operation("cross-entropy of p and q", 22, "soft"),
+    "binary_cross_entropy": Operation("BCE of probabilities", 45, "float32", elementwise=True, arithmetic="log"),
+    "binary_cross_entropy_value_and_grad": Operation(
+        "BCE of probabilities+grad", 66, "float32", elementwise=True, arithmetic="log+division"
+    ),
+    "self_information": Operation("self-information", 20, elementwise=True, arithmetic="log"),
+    "entropy": Operation("entropy", 22, arithmetic="log"),
+    "entropy_from_logits": Operation("entropy from logits", 25, arithmetic="max+exp"),
+    "kl_divergence": Operation("KL divergence", 42, "soft", arithmetic="log+division"),
+    "cross_entropy_of": Operation("cross-entropy of p and q", 22, "soft", arithmetic="log"),
     "mean_squared_error": Operation("MSE", 3, "real", elementwise=True),
     "mean_squared_error_value_and_grad": Operation("MSE+grad", 4, "real", elementwise=True),
     "mean_absolute_error": Operation("MAE", 3, "real", elementwise=True),
@@ -91,6 +98,13 @@ class Cell:
     @property
     def elements(self) -> int:
         return math.prod(self.shape)
+
+    @property
+    def arithmetic(self) -> str:
+        """Of probabilities against labels, which are added up, only the row's own needs a logarithm."""
+        if self.operation.startswith("cross_entropy_from_probs") and self.target == "soft":
+            return "log+division" if self.operation.endswith("grad") else "log"
+        return OPERATIONS[self.operation].arithmetic
 
 
 def cell(family: str, operation: str, shape: tuple[int, ...], **fields) -> Cell:

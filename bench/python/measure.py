@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import sys
+import tempfile
 from dataclasses import asdict
 from types import ModuleType
 
 import numpy as np
 import problems
 from agreement import disagreement, first_line, sampled
+from arithmetic import Arithmetic
 from bandwidth import LEAST_BYTES, Bandwidth, peak_flops
 from cells import OPERATIONS, Cell, all_cells, with_fewer_rows
 from runner import Runner, interleave
@@ -43,6 +45,10 @@ class Measurement:
 
     def run(self) -> dict:
         peak = peak_flops(self.task["threads"])
+        with tempfile.TemporaryDirectory() as directory:
+            self.arithmetic = Arithmetic(self.task["threads"], self.task["isa"], directory)
+        if not self.arithmetic.libraries:
+            self.missing["the arithmetic bound"] = "no C++ compiler that compiles it"
         bar = tqdm(self.cells, desc=title(self.task), file=sys.stderr, disable=None)
         cells = []
         for cell in bar:
@@ -58,7 +64,7 @@ class Measurement:
         bounds: dict = {}
         contestants: dict = {}
         if any(name.startswith("logitloss") for name in runners):  # else there is nothing to compare with
-            bounds = self.bounds(runners, read, write)
+            bounds = self.bounds(cell, runners, read, write)
             contestants = {**runners, **bounds}
             self.calibrate(contestants, excluded)
         times = interleave(contestants, self.task["rounds"])
@@ -99,12 +105,15 @@ class Measurement:
                     valid[name] = runner
         return valid
 
-    def bounds(self, runners: dict[str, Runner], read: int, write: int) -> dict:
+    def bounds(self, cell: Cell, runners: dict[str, Runner], read: int, write: int) -> dict:
         if read + write < LEAST_BYTES:
             return {}
         bounds = {"bound": self.bandwidth.bound(read, write, in_place=False)}
         if any(runner.in_place for runner in runners.values()):
             bounds["bound in place"] = self.bandwidth.bound(read, write, in_place=True)
+        arithmetic = self.arithmetic.bound(cell.arithmetic, cell.dtype, cell.elements)
+        if arithmetic is not None:
+            bounds["bound of arithmetic"] = arithmetic
         return bounds
 
     def calibrate(self, contestants: dict, excluded: dict[str, str]) -> None:

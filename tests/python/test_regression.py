@@ -69,7 +69,7 @@ def nearest_float32(number):
 
 
 @pytest.mark.parametrize("n", [63, 4096, 12345])
-@pytest.mark.parametrize("low, high", [(-149, -60), (-3, 3), (60, 63), (126, 128)])
+@pytest.mark.parametrize(("low", "high"), [(-149, -60), (-3, 3), (60, 63), (126, 128)])
 def test_float32_errors_are_those_of_exact_arithmetic(n, low, high, rng):
     """Rounded twice: to float64, and to float32. A half-way case of float32 would have to lie within 2^-46 to show."""
     pred, target = (rng.choice([-1, 1], (2, n)) * 2.0 ** rng.uniform(low, high, (2, n))).astype(np.float32)
