@@ -329,17 +329,22 @@ struct ElementSweep {
     }
 
     /// Of the groups that are summed together.
-    LOGITLOSS_INLINE void take_logistic_stages(std::size_t group) {
-        const std::size_t left = groups - group;
-        const std::size_t vectors = (left < groups_per_flush ? left : groups_per_flush) * group_vectors<T>;
-        for (std::size_t i = 0; i < vectors; ++i) {
-            const std::size_t at = group + i / group_vectors<T>;
-            const std::size_t lane = i % group_vectors<T> * Vec<T>::lanes;
-            prefetch_near(block.input + at * group_size<T> + lane, 4096);
-            stages.e[i] = LogisticParts<T>::exponential_of(load(logits.at(at) + lane));
+    LOGITLOSS_INLINE void take_logistic_stages(std::size_t first) {
+        const std::size_t last = first + groups_per_flush < groups ? first + groups_per_flush : groups;
+        Vec<T>* e = stages.e;
+        for (std::size_t group = first; group < last; ++group) {
+            const T* x = logits.at(group);
+            LOGITLOSS_UNROLL
+            for (std::size_t i = 0; i < group_vectors<T>; ++i) {
+                prefetch_group(block.input, group, i);
+                *e++ = LogisticParts<T>::exponential_of(load(x + i * Vec<T>::lanes));
+            }
         }
-        for (std::size_t i = 0; i < vectors; ++i)
-            stages.log1p_e[i] = log1p_of_unit(stages.e[i]);
+        for (Vec<T>*from = stages.e, *to = stages.log1p_e; from < e;) {
+            LOGITLOSS_UNROLL
+            for (std::size_t i = 0; i < group_vectors<T>; ++i)
+                *to++ = log1p_of_unit(*from++);
+        }
     }
 
     template <class PartsOf>
