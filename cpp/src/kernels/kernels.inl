@@ -51,6 +51,8 @@
 
 #include "kernels/metrics.inl"
 
+#include "kernels/token_rows.inl"
+
 #include "kernels/float64_rows.inl"
 
 #include "kernels/half.inl"
@@ -109,6 +111,9 @@ constexpr Kernels<T> make_kernels() {
     k.bce_of_probabilities = bce_of_probabilities<T>;
     k.count_beating = count_beating<T>;
     k.is_beaten = is_beaten<T>;
+    k.kept_sums = kept_sums<T>;
+    k.group_largest = group_largest<T>;
+    k.indices_above = indices_above<T>;
     k.column_entropy = column_entropy<T>;
     k.column_cross_entropy_of = column_cross_entropy_of<T>;
     k.column_divergence = column_divergence<T>;

@@ -198,6 +198,13 @@ struct SumBelow {
     SumPair below;
 };
 
+/// What is known of a block beside its largest logit, under the exponent of its exponentials.
+struct KeptSums {
+    double others;  ///< sum_j e_j
+    double gaps;    ///< sum_j e_j (top - x_j)
+    double above;   ///< how many x_j are above a number
+};
+
 /// "A block" is at most block_size consecutive classes of a row.
 template <class T>
 struct RowKernels {
@@ -282,6 +289,14 @@ struct RowKernels {
     double (*count_beating)(const T* x, std::size_t n, T value, std::size_t label);
     /// Whether that is not 0: whether there is such an x_j, or a NaN.
     bool (*is_beaten)(const T* x, std::size_t n, T value, std::size_t label);
+
+    /// Sums over the exponentials e that block_state kept, 0 in the place of the largest logit `top`; and how many x_j are
+    /// above `value`.
+    KeptSums (*kept_sums)(const T* x, const T* exponentials, std::size_t n, T top, T value);
+    /// The largest of each whole group of 256 bytes; NaNs do not count.
+    void (*group_largest)(const T* x, std::size_t n, T* tops);
+    /// Indices of the x_j above `value`, in order; returns how many there are.
+    std::size_t (*indices_above)(const T* x, std::size_t n, T value, std::uint32_t* indices);
 
     // For rows that the fast kernels leave alone: float64 throughout, against a reference near the row's maximum.
     /// The largest element but `aside`; NaN if there is one; -inf of nothing.
