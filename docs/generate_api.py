@@ -27,6 +27,7 @@ PAGES = {
     "information": ("Information measures", ("_information",)),
     "regression": ("Losses of regression", ("_regression",)),
     "metrics": ("Metrics", ("_metrics",)),
+    "token-logprobs": ("What is read off logits", ("_token_logprobs",)),
     "runtime": ("Instruction sets, threads, configuration", ("_config",)),
 }
 
@@ -53,6 +54,17 @@ ORIGINS = {
         "dy": "PyTorch: `grad_output`",
         "chunk": "own",
         "other": "own",
+    },
+    "token-logprobs": {
+        "ids": "vLLM, Transformers: token ids",
+        "axis": "Keras: `axis`",
+        "temperature": "vLLM, Transformers: `temperature`",
+        "ignore_index": "PyTorch: `ignore_index`",
+        "returns": "own",
+        "k": "PyTorch: `k` of `topk`",
+        "d_logprob": "PyTorch: `grad_output`",
+        "d_entropy": "PyTorch: `grad_output`",
+        "lse": "own",
     },
     "cross-entropy": {
         "axis": "Keras: `axis`",

@@ -47,8 +47,8 @@ def token_logprobs(
     - `lse`: :math:`L`;
     - `entropy`: :math:`\sum_j p_j (L - x_j)`;
     - `argmax`: the class that no other beats, as ``np.argmax``;
-    - `rank`: the number of classes that beat the id, by a larger logit or by an equal one at a lower index: ``rank < k``
-      is top-k accuracy as `accuracy` counts it;
+    - `rank`: the number of classes that beat the id, by a larger logit or by an equal one at a lower index:
+      ``rank < k`` is top-k accuracy as `accuracy` counts it;
     - `topk_ids`, `topk_logprobs`: the `k` classes that no others beat, best first, and their log-probabilities.
 
     Parameters
@@ -56,8 +56,8 @@ def token_logprobs(
     logits : array_like
         Any shape; float16, bfloat16, float32 and float64 are read where they lie. ``-inf`` masks a class.
     ids : array_like
-        Classes, of an integer dtype. With one dimension fewer than `logits`: one a row, of the shape of `logits` without
-        `axis`. With as many: any number of them a row, in place of `axis`.
+        Classes, of an integer dtype. With one dimension fewer than `logits`: one a row, of the shape of `logits`
+        without `axis`. With as many: any number of them a row, in place of `axis`.
     axis : int
         Class axis of `logits`.
     temperature : float
@@ -78,30 +78,32 @@ def token_logprobs(
     -------
     TokenLogProbs
         A named tuple. `logprob` and `rank` have the shape of `ids`; `lse`, `entropy` and `argmax` that of `logits`
-        without `axis`; `topk_ids` and `topk_logprobs` that of `logits` with length `k` along `axis`. Floating results are
-        float64 for float64 logits and float32 otherwise, in nats; indices are int64. What was not asked for is None.
+        without `axis`; `topk_ids` and `topk_logprobs` that of `logits` with length `k` along `axis`. Floating results
+        are float64 for float64 logits and float32 otherwise, in nats; indices are int64. What was not asked for is
+        None.
 
     Raises
     ------
     TypeError
         For ids that are no integers, and masked, complex, longdouble, object and text arrays.
     ValueError
-        For an id that is neither a class nor `ignore_index` (the first is named), shapes that do not fit, names that are
-        no results, a `k` out of range, a temperature that is not positive and finite.
+        For an id that is neither a class nor `ignore_index` (the first is named), shapes that do not fit, names that
+        are no results, a `k` out of range, a temperature that is not positive and finite.
     numpy.exceptions.AxisError
         For an axis out of range.
 
     Notes
     -----
     Relative accuracy is kept where p is near 1 and `logprob` and `entropy` are tiny. One id a row has the bits of
-    ``-cross_entropy(logits, ids, scale=1 / temperature, reduction="none")``, unless logits beyond 2^17 meet a temperature
-    that is not 1.
+    ``-cross_entropy(logits, ids, scale=1 / temperature, reduction="none")``, unless logits beyond 2^17 meet a
+    temperature that is not 1. Where the temperature is no power of two, rounding costs digits that grow with the spread
+    of the logits, as it does with the `scale` of `cross_entropy`.
 
     A row with NaN: NaN, `argmax` and `topk_ids` -1, `rank` the number of classes. A row with ``+inf``: `lse` ``+inf``,
     `logprob` ``-inf`` but NaN at a ``+inf``, `entropy` NaN. A row of only ``-inf``: `lse` ``-inf``, otherwise NaN.
 
-    The logits are read once from memory. Rows that lie side by side (up to 256 classes, of float64 up to 64, and strided
-    class axes) are read twice for `logprob` beside other results, and faster for `logprob` alone.
+    The logits are read once from memory. Rows that lie side by side (up to 256 classes, of float64 up to 64, and
+    strided class axes) are read twice for `logprob` beside other results; `logprob` alone is fastest there.
 
     Examples
     --------
@@ -135,8 +137,8 @@ def token_logprobs_vjp(
 ) -> Array:
     r"""Gradient of ``sum(d_logprob * logprob) + sum(d_entropy * entropy)`` of `token_logprobs` by the logits.
 
-    With ids :math:`i` of a row, their `d_logprob` :math:`d_i`, its `d_entropy` :math:`e` and entropy :math:`H`, it is at
-    class j
+    With ids :math:`i` of a row, their `d_logprob` :math:`d_i`, its `d_entropy` :math:`e` and entropy :math:`H`, it
+    is at class j
 
     .. math:: \frac{1}{\text{temperature}} \Bigl( \sum_i d_i ([j = i] - p_j) + e \, p_j ((L - x_j) - H) \Bigr).
 

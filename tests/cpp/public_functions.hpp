@@ -274,6 +274,21 @@ inline const std::map<std::string, Call>& all() {
                  std::memcpy(a.out.data(), &share, sizeof(share));
              });
          }},
+        {"token_logprobs",
+         [] {
+             return results_of([](auto& a, Reduction) {
+                 TokenLogProbsOptions options;
+                 options.temperature = 1.3;
+                 token_logprobs(a.view(a.logits), a.label_view(), {a.out_view(1), a.more_view(1)}, options);
+             });
+         }},
+        {"token_logprobs_vjp",
+         [] {
+             return results_of([](auto& a, Reduction) {
+                 token_logprobs_vjp(a.view(a.logits), a.label_view(), a.row_view(a.weights), a.row_view(a.upstream),
+                                    a.out_view(2));
+             });
+         }},
         {"perplexity",
          [] { return results_of([](auto& a, Reduction) { perplexity(a.view(a.probs), a.out_view(2)); }); }},
         {"cross_entropy_from_probs",

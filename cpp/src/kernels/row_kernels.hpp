@@ -198,11 +198,12 @@ struct SumBelow {
     SumPair below;
 };
 
-/// What is known of a block beside its largest logit, under the exponent of its exponentials.
-struct KeptSums {
-    double others;  ///< sum_j e_j
-    double gaps;    ///< sum_j e_j (top - x_j)
-    double above;   ///< how many x_j are above a number
+/// What is known of a normal block beside its BlockState, under the same exponent. With `top` the largest logit:
+struct BlockGaps {
+    double top_exponential;  ///< that of `top`
+    double others;           ///< sum of the exponentials without that one
+    double gaps;             ///< sum of (top - x_j) times them
+    double above;            ///< how many x_j are above a number
 };
 
 /// "A block" is at most block_size consecutive classes of a row.
@@ -290,9 +291,8 @@ struct RowKernels {
     /// Whether that is not 0: whether there is such an x_j, or a NaN.
     bool (*is_beaten)(const T* x, std::size_t n, T value, std::size_t label);
 
-    /// Sums over the exponentials e that block_state kept, 0 in the place of the largest logit `top`; and how many x_j are
-    /// above `value`.
-    KeptSums (*kept_sums)(const T* x, const T* exponentials, std::size_t n, T top, T value);
+    /// As block_state, and of a normal block more: how many x_j are above `value`, and sums beside the largest.
+    void (*block_gaps)(const T* x, std::size_t n, std::size_t aside, T value, BlockState* state, BlockGaps* gaps);
     /// The largest of each whole group of 256 bytes; NaNs do not count.
     void (*group_largest)(const T* x, std::size_t n, T* tops);
     /// Indices of the x_j above `value`, in order; returns how many there are.

@@ -96,9 +96,10 @@ TokenRows<T>::TokenRows(const TokenCall& call, const TokenOutputs& outputs)
     if (!tiled)
         plan_.hand_out_whole(1);
     all_wide_ = tiled || !transform_.held();
-    fused_ = single_ && !all_wide_;
+    fused_ = single_ && !all_wide_ && any_other_;
     needs_sums_ = outputs.lse.given() || outputs.entropy.given() || outputs.topk_logprobs.given() ||
                   (outputs.logprob.given() && !single_);
+    counts_above_ = outputs.rank.given() && single_ && transform_.identity();
     wide_ = WideRows(RowInput<double>(call.logits, positions_, 0, class_positions_, 0), call.classes,
                      transform_.held() ? transform_.scale() : call.scale());
 }
@@ -116,7 +117,6 @@ void TokenRows<T>::read_row(const RowPlace& place, Scratch& scratch) const {
         scratch.beaten[i] = 0.0;
     }
     Sums sums;
-    sums.wide = all_wide_;
     if (!all_wide_)
         sums.reference = reference_of(place, scratch);
     if (outputs_.k > 0)
@@ -129,77 +129,96 @@ void TokenRows<T>::read_row(const RowPlace& place, Scratch& scratch) const {
 
 template <class T>
 void TokenRows<T>::read_block(const RowPlace& place, std::size_t b, Sums& sums, Scratch& scratch) const {
-    const std::size_t first = b * block_size;
+    if (!all_wide_)
+        sum_block(place, b, sums.reference, scratch);
+    find_top(place, b, sums, scratch);
+    if (outputs_.rank.given())
+        count_beating(place, b, scratch);
+    if (outputs_.k > 0)
+        scratch.best.take(kernels_, given(place, b, scratch), length(b), b * block_size);
+}
+
+template <class T>
+void TokenRows<T>::sum_block(const RowPlace& place, std::size_t b, T reference, Scratch& scratch) const {
     const std::size_t n = length(b);
-    const T* z = input_.read(place, first, n, scratch.raw);
     RowBlock<T>& block = scratch.blocks[b];
-    KeptBlock& kept = scratch.kept_blocks[b];
-    std::size_t top = no_index;
-    kept.sums.above = -1.0;  // not counted
-    if (!all_wide_) {
-        const T* x = z;
-        if (!transform_.identity()) {
-            x = scratch.logits.data();
-            transform_.apply(kernels_, z, n, no_index, sums.reference, scratch.logits.data());
-        }
-        block = RowBlock<T>{};
-        block.aside_index = single_ ? index_in(scratch.ids[0], b) : no_index;
-        kernels_.block_state(x, n, block.aside_index, &block.others, needs_sums_ ? scratch.kept.data() : nullptr,
-                             nullptr);
+    block = RowBlock<T>{};
+    block.aside_index = single_ ? index_in(scratch.ids[0], b) : no_index;
+    const T value = counted_above(b, scratch);
+    if (transform_.identity()) {
+        if (block.aside_index != no_index)
+            block.aside_logit = static_cast<double>(scratch.own[0]);
+        if (sum_halves<Float16>(place, b, value, scratch) || sum_halves<BFloat16>(place, b, value, scratch))
+            return;
+    }
+    const T* x = given(place, b, scratch);
+    if (!transform_.identity()) {
+        transform_.apply(kernels_, x, n, no_index, reference, scratch.logits.data());
+        x = scratch.logits.data();
         if (block.aside_index != no_index)
             block.aside_logit = static_cast<double>(x[block.aside_index]);
-        top = find_beside(x, n, static_cast<T>(block.others.max), block.aside_index);
-        if (needs_sums_ && block.others.kind == BlockKind::normal) {
-            kept.top_exponential = static_cast<double>(scratch.kept[top]);
-            scratch.kept[top] = T(0);
-            sum_block(x, n, b, scratch);
-        }
-        const bool aside_leads =
-            block.aside_index != no_index && (top == no_index || x[block.aside_index] > x[top] ||
-                                              (x[block.aside_index] == x[top] && block.aside_index < top));
-        if (aside_leads)
-            top = block.aside_index;
     }
-    if (all_wide_ || !transform_.identity())
-        top = kernels_.find(z, n, kernels_.largest(z, n));
-    if (top != no_index && z[top] == z[top])
-        sums.beside.take(static_cast<double>(z[top]), first + top);
-    if (outputs_.rank.given())
-        count_beating(z, n, b, scratch);
-    if (outputs_.k > 0)
-        scratch.best.take(kernels_, z, n, first);
+    if (needs_sums_ || counts_above_)
+        kernels_.block_gaps(x, n, block.aside_index, value, &block.others, &scratch.gap_blocks[b].gaps);
+    else
+        kernels_.block_state(x, n, block.aside_index, &block.others, nullptr, nullptr);
 }
 
-/// Sums beside the largest of a normal block; and, of one id a row in another block, how many classes beat it, as the
-/// logits are at hand.
+/// Where the logits lie as contiguous halves.
 template <class T>
-void TokenRows<T>::sum_block(const T* x, std::size_t n, std::size_t b, Scratch& scratch) const {
-    KeptBlock& kept = scratch.kept_blocks[b];
-    const BlockState& state = scratch.blocks[b].others;
-    const bool counts = outputs_.rank.given() && single_ && transform_.identity() &&
-                        scratch.blocks[b].aside_index == no_index && scratch.own[0] > -INFINITY;
-    T value = T(INFINITY);
-    if (counts) {  // what is equal counts before the id
-        const bool before = b * block_size < scratch.ids[0];
-        value = before ? std::nextafter(scratch.own[0], -std::numeric_limits<T>::infinity()) : scratch.own[0];
+template <class Half>
+bool TokenRows<T>::sum_halves(const RowPlace& place, std::size_t b, T value, Scratch& scratch) const {
+    if constexpr (sizeof(T) == sizeof(float)) {
+        RowBlock<T>& block = scratch.blocks[b];
+        const Half* halves = input_.template stored<Half>(place, b * block_size);
+        if (halves == nullptr)
+            return false;
+        const HalfKernels<Half>& kernels = detail::kernels().halves<Half>();
+        if (needs_sums_ || counts_above_)
+            kernels.block_gaps(halves, length(b), block.aside_index, value, &block.others, &scratch.gap_blocks[b].gaps);
+        else
+            kernels.block_state(halves, length(b), block.aside_index, &block.others, nullptr, nullptr);
+        return true;
     }
-    kept.sums = kernels_.kept_sums(x, scratch.kept.data(), n, static_cast<T>(state.max), value);
-    kept.top = state.max;
-    kept.exponent = state.exponent;
-    if (!counts)
-        kept.sums.above = -1.0;
+    return false;
+}
+
+/// Those above it beat the only id of the row: what is equal counts before the id. Of a block that holds the id, and of
+/// an id that nothing is below, nothing is counted so.
+template <class T>
+T TokenRows<T>::counted_above(std::size_t b, const Scratch& scratch) const {
+    constexpr T infinity = std::numeric_limits<T>::infinity();
+    if (!counts_above_ || index_in(scratch.ids[0], b) != no_index || !(scratch.own[0] > -infinity))
+        return infinity;
+    return b * block_size < scratch.ids[0] ? std::nextafter(scratch.own[0], -infinity) : scratch.own[0];
+}
+
+/// Only a block whose largest logit is above all before is looked at again.
+template <class T>
+void TokenRows<T>::find_top(const RowPlace& place, std::size_t b, Sums& sums, Scratch& scratch) const {
+    const bool known = !all_wide_ && transform_.identity() && sums.beside.top_class != no_index;
+    const double top = larger(scratch.blocks[b].others.max, scratch.blocks[b].aside_logit);
+    if (known && !(top > sums.beside.top))
+        return;
+    const T* z = given(place, b, scratch);
+    const std::size_t n = length(b);
+    const std::size_t at = kernels_.find(z, n, known ? static_cast<T>(top) : kernels_.largest(z, n));
+    if (at != no_index)
+        sums.beside.take(static_cast<double>(z[at]), b * block_size + at);
 }
 
 template <class T>
-void TokenRows<T>::count_beating(const T* z, std::size_t n, std::size_t b, Scratch& scratch) const {
+void TokenRows<T>::count_beating(const RowPlace& place, std::size_t b, Scratch& scratch) const {
     const std::size_t first = b * block_size;
-    const double counted = scratch.kept_blocks[b].sums.above;
+    const bool counted = !all_wide_ && scratch.blocks[b].others.kind == BlockKind::normal &&
+                         counted_above(b, scratch) < std::numeric_limits<T>::infinity();
     for (std::size_t i = 0; i < call_.ids_per_row; ++i) {
         const std::size_t id = scratch.ids[i];
-        if (id == no_index)
-            continue;
-        scratch.beaten[i] +=
-            counted >= 0.0 ? counted : kernels_.count_beating(z, n, scratch.own[i], id <= first ? 0 : id - first);
+        if (counted)
+            scratch.beaten[i] += scratch.gap_blocks[b].gaps.above;
+        else if (id != no_index)
+            scratch.beaten[i] += kernels_.count_beating(given(place, b, scratch), length(b), scratch.own[i],
+                                                        id <= first ? 0 : id - first);
     }
 }
 
@@ -207,73 +226,73 @@ void TokenRows<T>::count_beating(const T* z, std::size_t n, std::size_t b, Scrat
 
 template <class T>
 void TokenRows<T>::merge(const RowPlace& place, Sums& sums, Scratch& scratch) const {
-    if (!all_wide_) {
-        RowSums<T> row;
-        reducer_.merge(scratch.blocks.data(), plan_.blocks, row);
-        sums.beside.nan = row.sum != row.sum;
-        sums.wide = row.needs_float64;
-        if (!sums.wide && needs_sums_)
-            merge_kept(scratch, sums);
-        if (single_ && !sums.wide) {
-            AsideEnds<T> end{};
-            std::fill(end.sum, end.sum + row_batch, row.sum);
-            std::fill(end.exponent, end.exponent + row_batch, row.exponent);
-            std::fill(end.logit, end.logit + row_batch, row.aside_logit);
-            kernels_.aside_ends(&end, 1, EndParts::gap);
-            sums.gap = end.gap[0];
-        }
-        const bool odd = row.needs_float64;
-        if (sums.wide)
-            wide_.sum(place, scratch.wide, sums.beside);
-        if (single_ && odd)
-            sums.gap = transform_.identity() ? gap_in_float64(place, scratch.own[0], scratch.ids[0], scratch)
-                                             : gap_of(sums.beside, static_cast<double>(scratch.own[0]));
+    if (all_wide_)
+        return wide_.sum(place, scratch.wide, sums.beside);
+    RowSums<T> row;
+    reducer_.merge(scratch.blocks.data(), plan_.blocks, row);
+    sums.beside.nan = row.sum != row.sum;
+    bool wide = row.needs_float64;
+    if (!wide && needs_sums_)
+        wide = !merge_gaps(scratch, sums);
+    if (wide)
+        wide_.sum(place, scratch.wide, sums.beside);
+    if (!single_)
         return;
-    }
-    wide_.sum(place, scratch.wide, sums.beside);
+    if (!row.needs_float64)
+        sums.gap = gap_of_aside(row);
+    else if (transform_.identity())
+        sums.gap = gap_in_float64(place, scratch.own[0], scratch.ids[0], scratch);
+    else
+        sums.gap = gap_of(sums.beside, static_cast<double>(scratch.own[0]));
 }
 
-/// Exactly, like StateMerger: exponents differ by powers of two. Where the others are too small for what exponentials of
-/// T keep of them, the row is summed again.
+/// L - x of the class set aside.
 template <class T>
-void TokenRows<T>::merge_kept(Scratch& scratch, Sums& sums) const {
-    KeptBlock* kept = scratch.kept_blocks.data();
+double TokenRows<T>::gap_of_aside(const RowSums<T>& row) const {
+    AsideEnds<T> end;
+    std::fill(end.sum, end.sum + row_batch, row.sum);
+    std::fill(end.exponent, end.exponent + row_batch, row.exponent);
+    std::fill(end.logit, end.logit + row_batch, row.aside_logit);
+    kernels_.aside_ends(&end, 1, EndParts::gap);
+    return end.gap[0];
+}
+
+/// Exactly, like StateMerger: exponents differ by powers of two. Returns false where the other classes are too small for
+/// what exponentials of T keep of them.
+template <class T>
+bool TokenRows<T>::merge_gaps(Scratch& scratch, Sums& sums) const {
+    GapBlock* blocks = scratch.gap_blocks.data();
     std::size_t count = 0;
-    KeptBlock aside{};
-    bool has_aside = false;
     for (std::size_t b = 0; b < plan_.blocks; ++b) {
-        const RowBlock<T>& block = scratch.blocks[b];
-        if (block.aside_index != no_index) {
-            const T logit = static_cast<T>(block.aside_logit);
-            BlockState state;
-            kernels_.block_state(&logit, 1, no_index, &state, nullptr, nullptr);
-            has_aside = state.kind == BlockKind::normal;
-            aside = {{0.0, 0.0, 0.0}, state.max, state.sum, state.exponent};
-        }
-        if (block.others.kind == BlockKind::normal)
-            kept[count++] = kept[b];
+        const BlockState& state = scratch.blocks[b].others;
+        if (state.kind == BlockKind::normal)
+            blocks[count++] = {blocks[b].gaps, state.max, state.exponent};
     }
-    std::size_t out = no_index;
-    for (std::size_t b = 0; b < count; ++b)
-        out = out == no_index || kept[b].top > kept[out].top ? b : out;
-    const bool aside_leads = has_aside && (out == no_index || aside.top > kept[out].top);
-    const KeptBlock leader = aside_leads ? aside : kept[out];
+    if (single_) {  // set aside: as a block of its own
+        const std::size_t b = scratch.ids[0] / block_size;
+        const T logit = static_cast<T>(scratch.blocks[b].aside_logit);
+        BlockState state;
+        kernels_.block_state(&logit, 1, no_index, &state, nullptr, nullptr);
+        blocks[count++] = {{state.sum, 0.0, 0.0, 0.0}, state.max, state.exponent};
+    }
+    std::size_t out = 0;
+    for (std::size_t b = 1; b < count; ++b)
+        out = blocks[b].top > blocks[out].top ? b : out;
+    const GapBlock leader = blocks[out];
     StridedSum others, gaps;
-    const auto add = [&](std::size_t index, const KeptBlock& block, bool leads) {
-        const double down = power_of_two(block.exponent - leader.exponent);
-        const double mass = block.sums.others + (leads ? 0.0 : block.top_exponential);
-        others.add(index, down * mass);
-        gaps.add(index,
-                 down * (block.sums.gaps + (leader.top - block.top) * (block.sums.others + block.top_exponential)));
-    };
-    for (std::size_t b = 0; b < count; ++b)
-        add(b, kept[b], !aside_leads && b == out);
-    if (has_aside)
-        add(count, aside, aside_leads);
-    const double beside = others.total() / leader.top_exponential;
-    constexpr double least = 0x1p-64;
-    sums.wide = beside < least;
-    sums.beside.set(raised * beside, raised * (gaps.total() / leader.top_exponential));
+    for (std::size_t b = 0; b < count; ++b) {
+        const BlockGaps& block = blocks[b].gaps;
+        const double down = power_of_two(blocks[b].exponent - leader.exponent);
+        const double mass = block.others + block.top_exponential;
+        others.add(b, down * (b == out ? block.others : mass));
+        gaps.add(b, down * (block.gaps + (leader.top - blocks[b].top) * mass));
+    }
+    const double least = 0x1p-64 * leader.gaps.top_exponential;
+    if (others.total() < least)
+        return false;
+    const double raise = raised / leader.gaps.top_exponential;
+    sums.beside.set(raise * others.total(), raise * gaps.total());
+    return true;
 }
 
 /// L - x of an id in a row that needs float64, with the bits of cross-entropy.

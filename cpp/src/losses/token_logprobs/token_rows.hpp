@@ -25,15 +25,15 @@ struct TokenOutputs {
     const Output& topk() const { return topk_ids.given() ? topk_ids : topk_logprobs; }
 };
 
-/// The blocks of a row while they are merged, beside their largest logits.
-struct KeptBlock {
-    KeptSums sums;
-    double top, top_exponential, exponent;
+/// A block of a row while the row is merged.
+struct GapBlock {
+    BlockGaps gaps;
+    double top, exponent;
 };
 
 /// A row of T goes through block_state block by block, as in cross-entropy, with its only id set aside: the bits of
-/// logprob are cross-entropy's. The exponentials that a block keeps in L1 give the sums beside its largest logit. A row
-/// that float32 arithmetic does not do for, and every row of a tile, takes those sums in float64 (WideRows).
+/// logprob are cross-entropy's. The same sweep gives the sums beside each block's largest logit. A row that float32
+/// arithmetic does not do for, and every row of a tile, takes those sums in float64 (WideRows).
 template <class T>
 class TokenRows : public RowProblem {
 public:
@@ -43,10 +43,10 @@ public:
 
     struct Scratch {
         BufferSpace space;
-        Buffer<T> raw, logits, kept;
+        Buffer<T> raw, logits;
         Buffer<double> wide;
         std::vector<RowBlock<T>> blocks;
-        std::vector<KeptBlock> kept_blocks;
+        std::vector<GapBlock> gap_blocks;
         std::vector<std::int64_t> numbers;
         std::vector<std::size_t> ids;
         std::vector<T> own;          ///< logits of the ids
@@ -54,14 +54,12 @@ public:
         TopClasses<T> best;
 
         Scratch(std::size_t block, std::size_t blocks_of_row, std::size_t ids_of_row, std::size_t k)
-            : space(2 * BufferSpace::bytes<T>(block) + BufferSpace::bytes<T>(padded_length<T>(block)) +
-                    BufferSpace::bytes<double>(block)),
+            : space(2 * BufferSpace::bytes<T>(block) + BufferSpace::bytes<double>(block)),
               raw(space.take<T>(block)),
               logits(space.take<T>(block)),
-              kept(space.take<T>(padded_length<T>(block))),
               wide(space.take<double>(block)),
               blocks(blocks_of_row),
-              kept_blocks(blocks_of_row),
+              gap_blocks(blocks_of_row + 1),
               numbers(ids_of_row),
               ids(ids_of_row),
               own(ids_of_row),
@@ -94,15 +92,19 @@ private:
         T reference = T(0);  ///< Note [reference of a row]
         BesideTop beside;
         double gap = 0.0;  ///< L - x of the only id
-        bool wide = false;
     };
 
     void read_row(const RowPlace& place, Scratch& scratch) const;
     void read_block(const RowPlace& place, std::size_t b, Sums& sums, Scratch& scratch) const;
-    void sum_block(const T* x, std::size_t n, std::size_t b, Scratch& scratch) const;
-    void count_beating(const T* z, std::size_t n, std::size_t b, Scratch& scratch) const;
+    void sum_block(const RowPlace& place, std::size_t b, T reference, Scratch& scratch) const;
+    template <class Half>
+    bool sum_halves(const RowPlace& place, std::size_t b, T value, Scratch& scratch) const;
+    T counted_above(std::size_t b, const Scratch& scratch) const;
+    void find_top(const RowPlace& place, std::size_t b, Sums& sums, Scratch& scratch) const;
+    void count_beating(const RowPlace& place, std::size_t b, Scratch& scratch) const;
     void merge(const RowPlace& place, Sums& sums, Scratch& scratch) const;
-    void merge_kept(Scratch& scratch, Sums& sums) const;
+    bool merge_gaps(Scratch& scratch, Sums& sums) const;
+    double gap_of_aside(const RowSums<T>& row) const;
     double gap_in_float64(const RowPlace& place, T own, std::size_t id, Scratch& scratch) const;
     void write(const RowPlace& place, const Sums* sums, Scratch& scratch) const;
     void write_ids(const RowPlace& place, const Sums* sums, const Scratch& scratch) const;
@@ -128,13 +130,9 @@ private:
         }
         return reference;
     }
-    /// Index of the first of n elements that is `value`, but `aside`.
-    std::size_t find_beside(const T* x, std::size_t n, T value, std::size_t aside) const {
-        const std::size_t at = kernels_.find(x, n, value);
-        if (at != aside || at == no_index)
-            return at;
-        const std::size_t after = kernels_.find(x + at + 1, n - at - 1, value);
-        return after == no_index ? no_index : at + 1 + after;
+    /// A block as it was given, in T.
+    const T* given(const RowPlace& place, std::size_t b, Scratch& scratch) const {
+        return input_.read(place, b * block_size, length(b), scratch.raw);
     }
     std::size_t length(std::size_t b) const { return std::min(block_size, call_.classes - b * block_size); }
     /// Index of class j within block b, or no_index.
@@ -159,8 +157,9 @@ private:
     WideRows wide_;
     RowIds ids_;
     bool single_, fused_, any_other_;
-    bool all_wide_;    // no row takes block_state
-    bool needs_sums_;  // beside the largest logit
+    bool all_wide_;      // no row takes block_state
+    bool needs_sums_;    // beside the largest logit
+    bool counts_above_;  // ranks are counted where a row is summed
     RowReducer<T> reducer_;
     std::size_t logprob_ = 0, rank_ = 0, lse_ = 0, entropy_ = 0, argmax_ = 0;  // operands
 };

@@ -46,7 +46,10 @@ class WideRows {
 public:
     WideRows() = default;
     WideRows(const RowInput<double>& logits, std::size_t classes, double scale)
-        : logits_(logits), classes_(classes), scale_(scale), kernels_(&kernels().float64) {}
+        : logits_(logits), classes_(classes), scale_(scale), kernels_(&kernels().float64) {
+        int exponent = 0;
+        scales_exactly_ = std::frexp(scale, &exponent) == 0.5;
+    }
 
     double scale() const { return scale_; }
     double logit(const RowPlace& place, std::size_t j) const {
@@ -90,9 +93,12 @@ public:
             each_block(place, buffer, [&](std::size_t, std::size_t n, const double* z) {
                 row.nan |= std::isnan(kernels_->float64_max(z, n, no_index));
             });
-        } else if (scale_ == 1.0) {  // the kernel takes differences without rounding them
-            each_block(place, buffer,
-                       [&](std::size_t first, std::size_t n, const double* z) { add(first, n, z, row.top); });
+        } else if (scales_exactly_) {  // then the kernel takes differences without rounding them
+            each_block(place, buffer, [&](std::size_t first, std::size_t n, const double* z) {
+                for (std::size_t j = 0; scale_ != 1.0 && j < n; ++j)
+                    buffer[j] = z[j] * scale_;
+                add(first, n, scale_ == 1.0 ? z : buffer.data(), row.top * scale_);
+            });
         } else {
             for_blocks(place, row.top, buffer,
                        [&](std::size_t first, std::size_t n, const double* x) { add(first, n, x, 0.0); });
@@ -113,6 +119,7 @@ private:
     RowInput<double> logits_;
     std::size_t classes_ = 0;
     double scale_ = 1.0;
+    bool scales_exactly_ = true;  // by a power of two
     const Kernels<double>* kernels_ = nullptr;
 };
 
