@@ -28,7 +28,7 @@ CONTEXT = 4  # characters that the model sees
 STEPS = 120
 RATE = 0.3
 DECAY = 3e-5
-SHOWN = 620  # characters in the picture
+SHOWN = 420  # characters in the picture
 
 
 def read_text() -> str:
@@ -65,11 +65,11 @@ def learn(seen: np.ndarray, target: np.ndarray, kinds: int) -> np.ndarray:
 def plot(path: Path, text: str, surprise: np.ndarray, read: ll.TokenLogProbs) -> None:
     def fill(plt, axes):
         page, numbers = axes[0]
-        width = 62
+        width = 42
         colors = plt.get_cmap("YlOrRd")
         for i, (character, bits) in enumerate(zip(text[:SHOWN], surprise[:SHOWN], strict=False)):
             page.text(
-                i % width, -(i // width), character.replace("\n", "\u23ce"), family="monospace", fontsize=6,
+                i % width, -(i // width), character.replace("\n", "\u23ce"), family="monospace", fontsize=7,
                 ha="center", va="center",
                 bbox={"facecolor": colors(min(bits / 12, 1.0)), "edgecolor": "none", "pad": 1.0},
             )  # fmt: skip

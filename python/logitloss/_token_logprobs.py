@@ -16,6 +16,13 @@ class TokenLogProbs(NamedTuple):
 
     Floating results are float64 for float64 logits and float32 otherwise, in nats; indices are int64. In order:
     `logprob`, `lse`, `entropy`, `argmax`, `rank`, `topk_ids`, `topk_logprobs`.
+
+    Examples
+    --------
+    >>> import logitloss as ll
+    >>> read = ll.token_logprobs([0.0, 0.0, 1.0], 1, returns=("rank", "argmax"))
+    >>> print(read.rank, read.argmax, read.lse)
+    2 2 None
     """
 
     logprob: ArrayOrScalar | None = None
@@ -112,9 +119,9 @@ def token_logprobs(
     >>> logits = np.array([[2.0, 1.0, 0.1], [40.0, 0.0, 0.0]])
     >>> read = ll.token_logprobs(logits, [1, 0], returns=("logprob", "entropy", "rank"))
     >>> print(read.logprob.round(4), read.logprob[1])
-    [-1.417 -0.   ] -8.49670850847672e-18
+    [-1.417 -0.   ] -8.496708510583178e-18
     >>> print(read.entropy[0].round(4), read.rank)
-    0.8469 [1 0]
+    0.8467 [1 0]
     >>> ll.token_logprobs(logits, [1, 0], returns=("topk_ids",), k=2).topk_ids
     array([[0, 1],
            [0, 1]])
@@ -179,7 +186,7 @@ def token_logprobs_vjp(
     >>> ll.token_logprobs_vjp(logits, [0], [1.0]).round(4)  # REINFORCE with a reward of 1
     array([[ 0.341 , -0.2424, -0.0986]])
     >>> ll.token_logprobs_vjp(logits, [0], 0.0, [1.0]).round(4)  # an entropy bonus
-    array([[-0.2839,  0.1385,  0.1454]])
+    array([[-0.2832,  0.1383,  0.1449]])
     """
     return _core.token_logprobs_vjp(
         logits, ids, d_logprob, d_entropy, axis, temperature, ignore_index, lse, grad_out, num_threads

@@ -14,7 +14,15 @@ from functions import FUNCTIONS
 
 import logitloss as ll
 
-WITHOUT_ARITHMETIC = {"__version__", "available_isas", "get_num_threads", "isa", "set_num_threads", "show_config"}
+WITHOUT_ARITHMETIC = {
+    "TokenLogProbs",
+    "__version__",
+    "available_isas",
+    "get_num_threads",
+    "isa",
+    "set_num_threads",
+    "show_config",
+}
 
 FIRST_CALLS = """
 import ctypes, ctypes.util, os, platform
