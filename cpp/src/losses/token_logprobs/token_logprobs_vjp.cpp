@@ -29,6 +29,8 @@ struct GradientCall : TokenCall {
           d_entropy("d_entropy", d_entropy_view),
           lse("lse", call_options.lse),
           grad("grad_out", grad_view) {
+        if (!d_logprob.given())
+            throw value_error("d_logprob: got none, expected an array that broadcasts to " + to_string(ids.shape));
         broadcast_strides(d_logprob, ids.shape);
         if (d_entropy.given())
             broadcast_strides(d_entropy, rows);
