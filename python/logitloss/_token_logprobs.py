@@ -14,8 +14,24 @@ from ._types import Array, ArrayOrScalar
 class TokenLogProbs(NamedTuple):
     """What `token_logprobs` returns: arrays, or NumPy scalars in place of arrays without axes; None if not asked for.
 
-    Floating results are float64 for float64 logits and float32 otherwise, in nats; indices are int64. In order:
-    `logprob`, `lse`, `entropy`, `argmax`, `rank`, `topk_ids`, `topk_logprobs`.
+    Floating results are float64 for float64 logits and float32 otherwise, in nats; indices are int64.
+
+    Attributes
+    ----------
+    logprob : ndarray, optional
+        Log-probability of each id; shape of `ids`.
+    lse : ndarray, optional
+        Log-sum-exp of each row; shape of `logits` without the class axis.
+    entropy : ndarray, optional
+        Entropy of each row's softmax; the same shape.
+    argmax : ndarray, optional
+        The first largest class of each row; the same shape.
+    rank : ndarray, optional
+        How many classes beat each id; shape of `ids`.
+    topk_ids : ndarray, optional
+        The best k classes of each row, best first; shape of `logits` with length k along the class axis.
+    topk_logprobs : ndarray, optional
+        Their log-probabilities; the same shape.
 
     Examples
     --------
@@ -45,14 +61,14 @@ def token_logprobs(
     k: int | None = None,
     num_threads: int | None = None,
 ) -> TokenLogProbs:
-    r"""Log-probabilities of ids under softmax(logits), and what else one pass over the logits tells.
+    """Log-probabilities of ids under softmax(logits), and what else one pass over the logits tells.
 
-    With :math:`x = z / \text{temperature}` of a row of logits :math:`z`, :math:`L = \log \sum_j e^{x_j}` and
-    :math:`p_j = e^{x_j - L}`, the results are
+    With ``x = z / temperature`` of a row of logits z, ``L = log(sum_j exp(x_j))`` and ``p_j = exp(x_j - L)``, the
+    results are
 
-    - `logprob`: :math:`x_i - L` of each id :math:`i`;
-    - `lse`: :math:`L`;
-    - `entropy`: :math:`\sum_j p_j (L - x_j)`;
+    - `logprob`: ``x_i - L`` of each id i;
+    - `lse`: L;
+    - `entropy`: ``sum_j p_j (L - x_j)``;
     - `argmax`: the class that no other beats, as ``np.argmax``;
     - `rank`: the number of classes that beat the id, by a larger logit or by an equal one at a lower index:
       ``rank < k`` is top-k accuracy as `accuracy` counts it;
@@ -142,12 +158,11 @@ def token_logprobs_vjp(
     grad_out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    r"""Gradient of ``sum(d_logprob * logprob) + sum(d_entropy * entropy)`` of `token_logprobs` by the logits.
+    """Gradient of ``sum(d_logprob * logprob) + sum(d_entropy * entropy)`` of `token_logprobs` by the logits.
 
-    With ids :math:`i` of a row, their `d_logprob` :math:`d_i`, its `d_entropy` :math:`e` and entropy :math:`H`, it
-    is at class j
+    With ids i of a row, their `d_logprob` d_i, its `d_entropy` e and entropy H, it is at class j
 
-    .. math:: \frac{1}{\text{temperature}} \Bigl( \sum_i d_i ([j = i] - p_j) + e \, p_j ((L - x_j) - H) \Bigr).
+        ``(sum_i d_i ([j = i] - p_j) + e p_j ((L - x_j) - H)) / temperature``
 
     Parameters
     ----------
