@@ -279,7 +279,10 @@ inline const std::map<std::string, Call>& all() {
              return results_of([](auto& a, Reduction) {
                  TokenLogProbsOptions options;
                  options.temperature = 1.3;
-                 token_logprobs(a.view(a.logits), a.label_view(), {a.out_view(1), a.more_view(1)}, options);
+                 TokenLogProbsResults results;
+                 results.logprob = a.out_view(1);
+                 results.entropy = a.more_view(1);
+                 token_logprobs(a.view(a.logits), a.label_view(), results, options);
              });
          }},
         {"token_logprobs_vjp",
