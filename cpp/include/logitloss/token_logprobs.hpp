@@ -45,9 +45,10 @@ struct TokenLogProbsResults {
 /// argmax and topk_ids -1, and rank C. A row with +inf has lse +inf, logprob -inf (NaN at a +inf) and entropy NaN; a row of
 /// only -inf has lse -inf and NaN.
 /// Relative error below 4e-7 (float64: 1e-14), also where p is near 1 and logprob or entropy tiny; of lse relative to the
-/// larger of |L| and L - max.
-/// The logits are read once from memory, but twice for one id a row where rows lie side by side: rows of up to 256
-/// classes (float64: 64), and strided class axes.
+/// larger of |L| and L - max. A temperature that is no power of two costs digits that grow with the spread of the logits,
+/// as a scale of cross_entropy does.
+/// The logits are read once from memory, each row by one thread; but twice for one id a row where rows lie side by side:
+/// rows of up to 256 classes (float64: 64), and strided class axes.
 /// Throws axis_error; type_error for ids that are no integers; value_error for an id outside [0, C), naming the first, and
 /// for options, shapes and outputs that do not fit.
 void token_logprobs(const ArrayView& logits, const ArrayView& ids, const TokenLogProbsResults& results,
