@@ -27,6 +27,7 @@ PAGES = {
     "information": ("Information measures", ("_information",)),
     "regression": ("Losses of regression", ("_regression",)),
     "metrics": ("Metrics", ("_metrics",)),
+    "token-logprobs": ("What is read off logits", ("_token_logprobs",)),
     "runtime": ("Instruction sets, threads, configuration", ("_config",)),
 }
 
@@ -53,6 +54,23 @@ ORIGINS = {
         "dy": "PyTorch: `grad_output`",
         "chunk": "own",
         "other": "own",
+    },
+    "token-logprobs": {
+        "ids": "vLLM, Transformers: token ids",
+        "axis": "Keras: `axis`",
+        "temperature": "vLLM, Transformers: `temperature`",
+        "ignore_index": "PyTorch: `ignore_index`",
+        "returns": "own",
+        "k": "PyTorch: `k` of `topk`",
+        "d_logprob": "PyTorch: `grad_output`",
+        "d_entropy": "PyTorch: `grad_output`",
+        "lse": "FlashAttention: `softmax_lse`",
+        "logprob": "vLLM: `logprob`",
+        "entropy": "PyTorch: `entropy` of `Categorical`",
+        "argmax": "NumPy: `argmax`",
+        "rank": "vLLM: `rank`",
+        "topk_ids": "own",
+        "topk_logprobs": "own",
     },
     "cross-entropy": {
         "axis": "Keras: `axis`",
@@ -139,8 +157,8 @@ class Page:
         kind = section.kind.value
         if kind == "text":
             yield from self.prose(section.value)
-        elif kind == "parameters":
-            yield from self.arguments(section.value)
+        elif kind in ("parameters", "attributes"):
+            yield from self.arguments(kind.capitalize()[:-1].replace("Parameter", "Argument"), section.value)
         elif kind in ("returns", "raises"):
             yield from (f"**{kind.capitalize()}**", "")
             for item in section.value:
@@ -162,8 +180,8 @@ class Page:
             else:
                 yield from (*self.linked(paragraph).splitlines(), "")
 
-    def arguments(self, parameters: list[griffe.DocstringParameter]) -> Iterator[str]:
-        yield from ("| Argument | Type | Meaning | As in |", "|---|---|---|---|")
+    def arguments(self, what: str, parameters: list[griffe.DocstringParameter]) -> Iterator[str]:
+        yield from (f"| {what} | Type | Meaning | As in |", "|---|---|---|---|")
         for description, group in groupby(parameters, key=lambda p: p.description):
             same = list(group)
             names = ", ".join(f"`{p.name}`" for p in same)

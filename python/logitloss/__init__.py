@@ -40,9 +40,11 @@ from ._softmax import (
     softmax,
     softmax_vjp,
 )
+from ._token_logprobs import TokenLogProbs, token_logprobs, token_logprobs_vjp
 
 __all__ = [
     "LogSumExp",
+    "TokenLogProbs",
     "__version__",
     "accuracy",
     "available_isas",
@@ -81,4 +83,6 @@ __all__ = [
     "sigmoid_focal_loss_value_and_grad",
     "softmax",
     "softmax_vjp",
+    "token_logprobs",
+    "token_logprobs_vjp",
 ]

@@ -1,6 +1,7 @@
 # The extension module, which the package's modules call. Every argument is positional; what it may be is checked there,
 # so arguments are what the callers promise their users. Parameters stand in filled lines.
 # fmt: off
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -155,3 +156,13 @@ def error_rate(
     num_threads: _Threads, /
 ) -> np.float64: ...
 def perplexity(loss: ArrayLike, out: _Out, num_threads: _Threads, /) -> ArrayOrScalar: ...
+
+# ---------------------------------------------------------------------------------------- what is read off logits
+def token_logprobs(
+    logits: ArrayLike, ids: ArrayLike, axis: int, temperature: float, ignore_index: int | None,
+    returns: Sequence[str], k: int | None, num_threads: _Threads, /
+) -> tuple[Any, Any, Any, Any, Any, Any, Any]: ...
+def token_logprobs_vjp(
+    logits: ArrayLike, ids: ArrayLike, d_logprob: ArrayLike, d_entropy: _Factors, axis: int, temperature: float,
+    ignore_index: int | None, lse: _Factors, grad_out: _Out, num_threads: _Threads, /
+) -> Array: ...

@@ -115,6 +115,7 @@ private:
     void run_binary_from_probs(const std::string& variant, Hash& hash);
     void run_metric(const std::string& function, Hash& hash);
     void run_weighted(Hash& hash);
+    void run_tokens(const std::string& function, Hash& hash);
 
     std::string stream_;
     Size size_;
@@ -342,6 +343,31 @@ void Case<T>::run_weighted(Hash& hash) {
 }
 
 template <class T>
+void Case<T>::run_tokens(const std::string& function, Hash& hash) {
+    TokenLogProbsVjpOptions options;
+    options.axis = strided_ ? 0 : -1;
+    options.num_threads = num_threads_;
+    if (function == "token_logprobs_vjp") {
+        token_logprobs_vjp(x_, labels(), halves("d_logprob", size_.rows, 0), halves("d_entropy", size_.rows, 0), grad_,
+                           options);
+        return hash.add(grad_);
+    }
+    const auto rows = static_cast<std::ptrdiff_t>(size_.rows);
+    const auto k = static_cast<std::ptrdiff_t>(std::min<std::size_t>(5, size_.classes));
+    const Shape of_top = strided_ ? Shape{k, rows} : Shape{rows, k};
+    Array<Real<T>> lse = vector<Real<T>>(size_.rows), entropy = lse, topk_logprobs(of_top);
+    Array<std::int64_t> argmax = vector<std::int64_t>(size_.rows), rank = argmax, topk_ids(of_top);
+    token_logprobs(x_, labels(), {loss_, lse, entropy, argmax, rank, topk_ids, topk_logprobs}, options);
+    hash.add(loss_);
+    hash.add(lse);
+    hash.add(entropy);
+    hash.add(argmax);
+    hash.add(rank);
+    hash.add(topk_ids);
+    hash.add(topk_logprobs);
+}
+
+template <class T>
 void Case<T>::run(const std::string& function, Hash& hash) {
     const std::string family = function.substr(0, function.find('-'));
     const std::string variant = family == function ? "" : function.substr(family.size() + 1);
@@ -365,6 +391,8 @@ void Case<T>::run(const std::string& function, Hash& hash) {
         run_regression(family, variant, hash);
     else if (family == "weighted_logsumexp")
         run_weighted(hash);
+    else if (family == "token_logprobs" || family == "token_logprobs_vjp")
+        run_tokens(family, hash);
     else
         run_softmax_family(function, hash);
 }

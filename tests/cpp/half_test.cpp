@@ -191,6 +191,11 @@ void expect_block_of_floats(const KernelTable& table, const std::vector<Half>& r
         want.add(expected.data(), n);
     }
     EXPECT_TRUE(got == want && kept.intact()) << n << " halves, differing at " << want.first_difference(got);
+    BlockGaps gaps{}, gaps_of_floats{};
+    BlockState again;
+    table.float32.block_gaps(wide.data(), n, aside, 0.5f, &of_floats, &gaps_of_floats);
+    table.halves<Half>().block_gaps(row.data(), n, aside, 0.5f, &again, &gaps);
+    EXPECT_EQ(std::memcmp(&gaps, &gaps_of_floats, sizeof gaps), 0) << n << " halves";
 }
 
 template <class Half>

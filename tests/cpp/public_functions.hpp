@@ -274,6 +274,24 @@ inline const std::map<std::string, Call>& all() {
                  std::memcpy(a.out.data(), &share, sizeof(share));
              });
          }},
+        {"token_logprobs",
+         [] {
+             return results_of([](auto& a, Reduction) {
+                 TokenLogProbsOptions options;
+                 options.temperature = 1.3;
+                 TokenLogProbsResults results;
+                 results.logprob = a.out_view(1);
+                 results.entropy = a.more_view(1);
+                 token_logprobs(a.view(a.logits), a.label_view(), results, options);
+             });
+         }},
+        {"token_logprobs_vjp",
+         [] {
+             return results_of([](auto& a, Reduction) {
+                 token_logprobs_vjp(a.view(a.logits), a.label_view(), a.row_view(a.weights), a.row_view(a.upstream),
+                                    a.out_view(2));
+             });
+         }},
         {"perplexity",
          [] { return results_of([](auto& a, Reduction) { perplexity(a.view(a.probs), a.out_view(2)); }); }},
         {"cross_entropy_from_probs",

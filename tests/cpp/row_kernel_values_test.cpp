@@ -88,6 +88,43 @@ TEST_P(RowKernelValues, BlockState) {
     check(double{});
 }
 
+// Sums beside the largest logit, of rows with ties and of rows that it outweighs. `others` may be a difference of sums,
+// which doubles its error; terms of the gaps are products, eight of which are added in float32.
+TEST_P(RowKernelValues, BlockGaps) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        over_ordinary_rows<T>([&](std::vector<T> row, Random& random) {
+            for (const T lead : {T(0), T(1), T(20)}) {
+                const std::size_t at = random.below(row.size());
+                row[at] = static_cast<T>(top_of(row)) + lead;
+                if (!(static_cast<double>(row[at]) <= fast_limit))
+                    continue;  // no normal block
+                BlockState state;
+                BlockGaps gaps{};
+                const T value = row[random.below(row.size())];
+                kernels<T>().block_gaps(row.data(), row.size(), no_index, value, &state, &gaps);
+                ASSERT_EQ(state.kind, BlockKind::normal);
+                const Exact top = top_of(row);
+                Exact falls = 0, above = 0;
+                for (const T x : row) {
+                    falls += (top - static_cast<Exact>(x)) * std::exp(static_cast<Exact>(x) - top);
+                    above += x > value ? 1 : 0;
+                }
+                const Exact others = exact_sum(row, top, at);
+                const Exact unit = std::exp(exponent_gap(state.exponent, top));
+                ASSERT_EQ(static_cast<Exact>(gaps.above), above);
+                expect_within(gaps.top_exponential * unit, 1, 2 * eps<T>);
+                // What is below 2^-126 (float64: 2^-1022) of the largest may be lost.
+                const Exact lost = std::numeric_limits<T>::min() * 100 * static_cast<Exact>(row.size());
+                expect_within(gaps.others * unit, others, 8 * eps<T> * others + lost);
+                expect_within(gaps.gaps * unit, falls, 8 * eps<T> * falls + lost);
+            }
+        });
+    };
+    check(float{});
+    check(double{});
+}
+
 TEST_P(RowKernelValues, KindsOfBlocks) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);

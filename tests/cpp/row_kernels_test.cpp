@@ -30,6 +30,16 @@ Outcome reduce(const Kernels<T>& k, const std::vector<T>& row, const std::vector
     outcome.add(state);
     k.block_state(x.data(), n, aside, &state, nullptr, nullptr);
     outcome.add(state);
+    BlockState beside;
+    BlockGaps gaps{};
+    k.block_gaps(x.data(), n, aside, T(0.75), &beside, &gaps);
+    outcome.add(beside);
+    for (const double value : {gaps.top_exponential, gaps.others, gaps.gaps, gaps.above})
+        outcome.add(value);
+    Outcome same, of_state;  // the bits of block_state
+    same.add(beside);
+    of_state.add(state);
+    EXPECT_TRUE(same == of_state);
     outcome.add(k.largest(x.data(), n));
     outcome.add(k.sum(x.data(), n, no_index));
     outcome.add(k.sum(x.data(), n, aside));

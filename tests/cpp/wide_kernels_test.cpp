@@ -110,6 +110,17 @@ Outcome losses_of_probabilities(const Kernels<T>& k, const std::vector<T>& row, 
             outcome.add(count);
             EXPECT_EQ(k.is_beaten(x.data(), n, value, label), count != 0.0);
         }
+    for (const T value : {T(0), T(-1.5), T(-__builtin_inf())}) {
+        std::vector<std::uint32_t> indices(n), expected;
+        indices.resize(k.indices_above(x.data(), n, value, indices.data()));
+        for (std::size_t j = 0; j < n; ++j)
+            if (row[j] > value)
+                expected.push_back(static_cast<std::uint32_t>(j));
+        EXPECT_EQ(indices, expected);
+    }
+    std::vector<T> tops(n / (256 / sizeof(T)));
+    k.group_largest(x.data(), n, tops.data());
+    outcome.add(tops);
     for (const Clipping& clipping : {Clipping{}, Clipping{true, 0.0625, 0.9375, 3.5}}) {
         const SumPair sums = k.probability_terms(x.data(), a.data(), n, clipping);
         outcome.add(sums.first);

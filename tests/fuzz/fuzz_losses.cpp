@@ -267,6 +267,7 @@ enum class Function : std::size_t {
     entropy_from_logits,
     kl_divergence,
     cross_entropy_of,
+    token_logprobs,
     logsumexp,
     weighted_logsumexp,
     logsumexp_states,
@@ -292,6 +293,7 @@ struct Call {
     SoftmaxOptions softmax;
     InformationOptions information;
     AccuracyOptions accuracy;
+    TokenLogProbsVjpOptions tokens;
     double number = 0.0;  ///< result of a function that returns one
 
     bool is_loss() const { return function <= Function::root_squared_error; }
@@ -300,7 +302,7 @@ struct Call {
     }
     bool takes_indices() const {
         return function == Function::cross_entropy_of_indices || function == Function::from_probs_of_indices ||
-               function == Function::accuracy_of_indices;
+               function == Function::accuracy_of_indices || function == Function::token_logprobs;
     }
     bool takes_axes() const { return function >= Function::logsumexp && function <= Function::log_softmax; }
     bool is_softmax() const { return function == Function::softmax || function == Function::log_softmax; }
@@ -422,13 +424,15 @@ struct Call {
         accuracy.axis = axis;
         accuracy.top_k = source.below(8) == 7 ? static_cast<std::int64_t>(source.word())
                                               : static_cast<std::int64_t>(source.below(6));
-        accuracy.ignore_index = cross_entropy.ignore_index;
+        accuracy.ignore_index = tokens.ignore_index = cross_entropy.ignore_index;
+        tokens.axis = axis;
+        tokens.temperature = cross_entropy.scale;
     }
 
     void give(int num_threads) {
         cross_entropy.num_threads = from_probs.num_threads = bce.num_threads = focal.num_threads =
             binary_from_probs.num_threads = regression.num_threads = softmax.num_threads = information.num_threads =
-                accuracy.num_threads = num_threads;
+                accuracy.num_threads = tokens.num_threads = num_threads;
         cross_entropy.sample_weight = from_probs.sample_weight = accuracy.sample_weight = bce.weight = focal.weight =
             binary_from_probs.weight = regression.weight = weight.view();
         cross_entropy.class_weight = from_probs.class_weight = bce.pos_weight = second_weight.view();
@@ -489,6 +493,8 @@ struct Call {
             return logitloss::kl_divergence(a.view(), b.view(), out.output(), information);
         case Function::cross_entropy_of:
             return logitloss::cross_entropy_of(a.view(), b.view(), out.output(), information);
+        case Function::token_logprobs:
+            return make_tokens();
         case Function::logsumexp:
             if (!gradient)
                 return logitloss::logsumexp(a.view(), out.output(), softmax);
@@ -507,6 +513,15 @@ struct Call {
         case Function::perplexity:
             return logitloss::perplexity(a.view(), result, num_threads);
         }
+    }
+
+    void make_tokens() {
+        if (gradient)
+            return logitloss::token_logprobs_vjp(a.view(), b.view(), upstream.view(), weight.view(),
+                                                 in_place ? a.output() : grad.output(), tokens);
+        TokenLogProbsResults results;
+        (in_place ? results.entropy : results.logprob) = out.output();
+        logitloss::token_logprobs(a.view(), b.view(), results, tokens);
     }
 
     /// The states of the rows, merged with those of no class and written.

@@ -113,6 +113,10 @@ def wrong_shapes(function: Function) -> Iterator[BadCall]:
             shapes.remove((ROWS + 1,))  # one dimension fewer: these would be class indices
         if name == "q":
             shapes = [(ROWS + 1,), (ROWS, CLASSES + 1), (2, ROWS + 1, CLASSES)]  # p and q broadcast
+        if name == "ids":
+            shapes = [(ROWS + 1,), (ROWS + 1, CLASSES), (), (1, ROWS, CLASSES)]  # any number a row
+        if name == "d_logprob":
+            shapes = [(ROWS + 1,), (ROWS, CLASSES + 1), (1, ROWS, CLASSES)]  # broadcasts
         for shape in shapes:
             yield BadCall(function, f"{name}-{shape}", with_shape(name, shape), ValueError, (name, str(shape)))
     for name in function.weights:
@@ -205,13 +209,13 @@ def gradient_over(name: str, function: Function) -> Callable[[dict[str, Any]], d
         part = np.s_[:, ::-1]  # a product may be formed in place, but not backwards
     elif name == "class_weight":
         part = np.s_[0]
-    elif name == "sample_weight" or (name == "upstream" and not function.reduces):
+    elif name in ("sample_weight", "d_entropy", "lse") or (name == "upstream" and not function.reduces):
         part = np.s_[:, 1]
     elif name == "upstream":
         part = np.s_[1, 1]
     else:
         part = np.s_[1:2]
-    if name == "target" and function.takes_labels:
+    if name == "ids" or (name == "target" and function.takes_labels):
         return None  # integers
 
     def change(given: dict[str, Any]) -> dict[str, Any]:

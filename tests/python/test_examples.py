@@ -140,3 +140,10 @@ def test_an_angular_margin_is_built_on_the_public_functions(tmp_path):
     assert only_number(r"largest error of the gradient against differences: (\S+)", printed) < 1e-6
     ratios = [float(ratio) for ratio in re.findall(r"ratio ([0-9.]+)", printed)]
     assert ratios[0] < ratios[1] < ratios[2]
+
+
+def test_a_language_model_reads_a_licence(tmp_path):
+    printed = drawn("token_logprobs.py", tmp_path)
+    before, after = map(float, re.findall(r"perplexity ([0-9.]+)", printed))
+    assert before > 4 * after
+    assert only_number(r"guessed first: ([0-9.]+)%", printed) > 30

@@ -14,7 +14,15 @@ from functions import FUNCTIONS
 
 import logitloss as ll
 
-WITHOUT_ARITHMETIC = {"__version__", "available_isas", "get_num_threads", "isa", "set_num_threads", "show_config"}
+WITHOUT_ARITHMETIC = {
+    "TokenLogProbs",
+    "__version__",
+    "available_isas",
+    "get_num_threads",
+    "isa",
+    "set_num_threads",
+    "show_config",
+}
 
 FIRST_CALLS = """
 import ctypes, ctypes.util, os, platform
@@ -36,10 +44,11 @@ def set_modes(bits):
     libm.fesetenv(environment)
 
 FLOATS = dict(label_smoothing=0.1, z_loss=0.01, softcap=77.7, scale=1.1, margin=0.3, normalizer=3.3, gamma=1.7,
-              alpha=0.3, base=3.3, eps=1e-7)
+              alpha=0.3, base=3.3, eps=1e-7, temperature=1.7)
 TINY = np.array([0.1, 1e-310, 0.7, 0.3])
 WEIGHTS = dict(class_weight=np.array([0.1, 0.7, 1e-310]), sample_weight=TINY, weight=TINY[:, None],
-               pos_weight=TINY[:, None], b=TINY[:, None] * np.ones((1, CLASSES)), upstream=0.3)
+               pos_weight=TINY[:, None], b=TINY[:, None] * np.ones((1, CLASSES)), upstream=0.3, d_entropy=TINY,
+               lse=TINY)
 
 def plain(function):
     return {name: value for name, value in function.arguments().items() if not name.endswith("out")}

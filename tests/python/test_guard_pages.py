@@ -113,6 +113,13 @@ def call_measures(x: np.ndarray, places: Places, at_end: bool) -> None:
         ll.accuracy(logits, target, axis=axis, sample_weight=weight)
         ll.error_rate(logits, target, axis=axis, top_k=2)
         ll.accuracy(logits, b, axis=axis, sample_weight=weight)
+        ids = np.moveaxis(labels[None], 0, axis).repeat(2, axis)
+        every = {"axis": axis, "returns": ll.TokenLogProbs._fields, "k": min(2, x.shape[axis])}
+        ll.token_logprobs(logits, target, **every)
+        logits, ids, d, e, grad = places.take(x, ids, ids.astype(wide), rows, x, at_end=at_end)
+        ll.token_logprobs(logits, ids, **every)
+        ll.token_logprobs_vjp(logits, ids, d, e, axis=axis, grad_out=grad)
+        ll.token_logprobs_vjp(logits, ids, d, e, axis=axis, grad_out=logits)
     a, out = places.take(p, p.astype(wide), at_end=at_end)
     ll.self_information(a, out=out)
     ll.self_information(a, base=2, out=out)

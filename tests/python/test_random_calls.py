@@ -101,6 +101,9 @@ OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "eps": st.sampled_from([None, None, 1e-7, 0.0, 0.1, 0.5, -1.0, np.nan]),
     "base": st.sampled_from([None, 2, 10.0, 1, 0, 1e-300, np.inf]),
     "top_k": st.sampled_from([1, 2, 5, 0, 2**62, 2**70, 1.5]),
+    "temperature": numbers,
+    "returns": st.sampled_from([("logprob",), ll.TokenLogProbs._fields, ["rank", "topk_ids"], "lse", ("loss",)]),
+    "k": st.sampled_from([None, 1, 2, 5, 0, 2**70, 1.5]),
     "reduction": st.sampled_from(["none", "sum", "mean", "mean", "avg", None]),
     "num_threads": st.sampled_from([None, 1, 3, 0, 10**9]),
 }

@@ -139,6 +139,7 @@ def array_arguments(function: Function) -> dict[str, np.ndarray]:
     """Every array that may be given, with a valid value."""
     given = {name: value for name, value in function.arguments().items() if name != "axis"}
     shapes = {"class_weight": (CLASSES,), "sample_weight": (ROWS,), "upstream": () if function.reduces else (ROWS,)}
+    shapes |= {"d_entropy": (ROWS,), "lse": (ROWS,)}
     return given | {name: np.ones(shapes.get(name, (ROWS, CLASSES)), np.float32) for name in function.weights}
 
 

@@ -35,6 +35,8 @@ def reduced_losses_are_scalars() -> None:
     assert_type(ll.accuracy(logits, labels, top_k=2), np.float64)
     assert_type(ll.error_rate(logits, labels, sample_weight=[1, 2, 3, 4]), np.float64)
     assert_type(ll.perplexity(0.5), NDArray[Any] | Any)
+    assert_type(ll.token_logprobs(logits, labels, returns=("rank",)), ll.TokenLogProbs)
+    assert_type(ll.token_logprobs_vjp(logits, labels, 1.0, d_entropy=[0.5] * 4), NDArray[Any])
     print(f"{float(ll.cross_entropy(logits, labels)):.3f}")
 
 

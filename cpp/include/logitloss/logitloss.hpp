@@ -29,3 +29,4 @@
 #include "logitloss/reduction.hpp"
 #include "logitloss/regression.hpp"
 #include "logitloss/runtime.hpp"
+#include "logitloss/token_logprobs.hpp"

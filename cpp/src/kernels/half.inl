@@ -161,3 +161,9 @@ void half_block_state(const Half* x, std::size_t n, std::size_t aside, BlockStat
                       const PendingRow<float>* pending) {
     state_of_block<float>(AsideHalfReader<Half>(x, n, aside), x, n, state, exponentials, pending);
 }
+
+/// HalfKernels::block_gaps.
+template <class Half>
+void half_block_gaps(const Half* x, std::size_t n, std::size_t aside, float value, BlockState* state, BlockGaps* gaps) {
+    gaps_of_block<float>(AsideHalfReader<Half>(x, n, aside), x, n, value, state, gaps);
+}

@@ -44,6 +44,9 @@ struct HalfKernels {
     /// As Kernels<float>::block_state of the widened block.
     void (*block_state)(const Half* x, std::size_t n, std::size_t aside, BlockState* state, float* exponentials,
                         const PendingRow<float>* pending);
+    /// As Kernels<float>::block_gaps of the widened block.
+    void (*block_gaps)(const Half* x, std::size_t n, std::size_t aside, float value, BlockState* state,
+                       BlockGaps* gaps);
 };
 
 /// What arrays of numbers need whose type is not that of the logits.

@@ -51,6 +51,8 @@
 
 #include "kernels/metrics.inl"
 
+#include "kernels/token_rows.inl"
+
 #include "kernels/float64_rows.inl"
 
 #include "kernels/half.inl"
@@ -109,6 +111,9 @@ constexpr Kernels<T> make_kernels() {
     k.bce_of_probabilities = bce_of_probabilities<T>;
     k.count_beating = count_beating<T>;
     k.is_beaten = is_beaten<T>;
+    k.block_gaps = block_gaps<T>;
+    k.group_largest = group_largest<T>;
+    k.indices_above = indices_above<T>;
     k.column_entropy = column_entropy<T>;
     k.column_cross_entropy_of = column_cross_entropy_of<T>;
     k.column_divergence = column_divergence<T>;
@@ -137,7 +142,7 @@ constexpr KernelTable make_table(const char* name, bool (*supported_here)()) {
             supported_here,
             make_kernels<float>(),
             make_kernels<double>(),
-            {widen_halves<Float16>, narrow_to_halves<Float16>, half_block_state<Float16>},
-            {widen_halves<BFloat16>, narrow_to_halves<BFloat16>, half_block_state<BFloat16>},
+            {widen_halves<Float16>, narrow_to_halves<Float16>, half_block_state<Float16>, half_block_gaps<Float16>},
+            {widen_halves<BFloat16>, narrow_to_halves<BFloat16>, half_block_state<BFloat16>, half_block_gaps<BFloat16>},
             {count_labels, add_strided, weighted_exponent, weighted_pairs}};
 }

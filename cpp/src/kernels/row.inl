@@ -113,14 +113,17 @@ struct AddExponentials {
         block_size * (sizeof(Stored) < sizeof(float) ? sizeof(Stored) : sizeof(float));
     static constexpr std::size_t far_bytes = 3 * near_bytes;
 
-    LOGITLOSS_INLINE void operator()(std::size_t group, Vec<T> (&lanes)[group_vectors<T>]) const {
-        const auto* x = row.at(group);
+    static LOGITLOSS_INLINE void fetch(const Stored* group) {
         constexpr std::size_t bytes = group_size<T> * sizeof(Stored);
         LOGITLOSS_UNROLL
         for (std::size_t line = 0; line < bytes; line += 64) {
-            prefetch_far(data + group * group_size<T>, far_bytes + line);
-            prefetch_near(data + group * group_size<T>, near_bytes + line);
+            prefetch_far(group, far_bytes + line);
+            prefetch_near(group, near_bytes + line);
         }
+    }
+    LOGITLOSS_INLINE void operator()(std::size_t group, Vec<T> (&lanes)[group_vectors<T>]) const {
+        const auto* x = row.at(group);
+        fetch(data + group * group_size<T>);
         pending.start(group);
         LOGITLOSS_UNROLL
         for (std::size_t i = 0; i < group_vectors<T>; ++i) {
@@ -166,27 +169,36 @@ __attribute__((noinline)) void write_kept(const PendingRow<T>& row, std::size_t 
     writer.finish();
 }
 
-/// The state of a block at x, which `row` reads.
-template <class T, class Reader, class Stored>
-LOGITLOSS_INLINE void state_of_block(const Reader& row, const Stored* x, std::size_t n, BlockState* state,
-                                     T* exponentials, const PendingRow<T>* pending) {
+/// The state of a block but for its sum. Returns whether it is a normal one.
+template <class T, class Reader>
+LOGITLOSS_INLINE bool begin_state(const Reader& row, std::size_t n, BlockState* state) {
     const T top = largest<T>(row, n);
     state->max = static_cast<double>(top);
     state->sum = 0.0;
     state->exponent = no_exponent;
-    if (!(top >= -Constants<T>::exponent_limit && top <= Constants<T>::exponent_limit)) {
-        const bool deep = top < -Constants<T>::exponent_limit && !holds_nan<T>(row, n);
-        state->kind = deep ? BlockKind::deep : BlockKind::needs_float64;
-        if (deep && exponentials != nullptr)
+    state->kind = BlockKind::normal;
+    if (top >= -Constants<T>::exponent_limit && top <= Constants<T>::exponent_limit) {
+        state->exponent = static_cast<double>(exponent_of(top));
+        return true;
+    }
+    const bool deep = top < -Constants<T>::exponent_limit && !holds_nan<T>(row, n);
+    state->kind = deep ? BlockKind::deep : BlockKind::needs_float64;
+    return false;
+}
+
+/// The state of a block at x, which `row` reads.
+template <class T, class Reader, class Stored>
+LOGITLOSS_INLINE void state_of_block(const Reader& row, const Stored* x, std::size_t n, BlockState* state,
+                                     T* exponentials, const PendingRow<T>* pending) {
+    if (!begin_state<T>(row, n, state)) {
+        if (state->kind == BlockKind::deep && exponentials != nullptr)
             for (std::size_t i = 0; i < group_count<T>(n) * group_size<T>; i += Vec<T>::lanes)
                 store(exponentials + i, splat(T(0)));
         if (pending != nullptr)
             write_kept<T>(*pending, n);
         return;
     }
-    const T shift = exponent_of(top);
-    state->kind = BlockKind::normal;
-    state->exponent = static_cast<double>(shift);
+    const T shift = static_cast<T>(state->exponent);
     if (exponentials == nullptr)
         state->sum = sum_exponentials<T, false>(row, x, n, shift, nullptr, NothingToWrite());
     else if (pending == nullptr)

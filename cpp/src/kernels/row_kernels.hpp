@@ -198,6 +198,14 @@ struct SumBelow {
     SumPair below;
 };
 
+/// What is known of a normal block beside its BlockState, under the same exponent. With `top` the largest logit:
+struct BlockGaps {
+    double top_exponential;  ///< that of `top`
+    double others;           ///< sum of the exponentials without that one
+    double gaps;             ///< sum of (top - x_j) times them
+    double above;            ///< how many x_j are above a number
+};
+
 /// "A block" is at most block_size consecutive classes of a row.
 template <class T>
 struct RowKernels {
@@ -282,6 +290,13 @@ struct RowKernels {
     double (*count_beating)(const T* x, std::size_t n, T value, std::size_t label);
     /// Whether that is not 0: whether there is such an x_j, or a NaN.
     bool (*is_beaten)(const T* x, std::size_t n, T value, std::size_t label);
+
+    /// As block_state, and of a normal block more: how many x_j are above `value`, and sums beside the largest.
+    void (*block_gaps)(const T* x, std::size_t n, std::size_t aside, T value, BlockState* state, BlockGaps* gaps);
+    /// The largest of each whole group of 256 bytes; NaNs do not count.
+    void (*group_largest)(const T* x, std::size_t n, T* tops);
+    /// Indices of the x_j above `value`, in order; returns how many there are.
+    std::size_t (*indices_above)(const T* x, std::size_t n, T value, std::uint32_t* indices);
 
     // For rows that the fast kernels leave alone: float64 throughout, against a reference near the row's maximum.
     /// The largest element but `aside`; NaN if there is one; -inf of nothing.

@@ -246,6 +246,17 @@ FUNCTIONS: dict[str, Callable[[Case, int], Any]] = {
     "accuracy": lambda c, n: ll.accuracy(c.probabilities(), c.labels(), axis=c.axis, top_k=3, num_threads=n),
     "error_rate": lambda c, n: ll.error_rate(c.probabilities(), c.labels(), axis=c.axis, top_k=2, num_threads=n),
     "perplexity": lambda c, n: ll.perplexity(c.x, num_threads=n),
+    "token_logprobs": lambda c, n: ll.token_logprobs(
+        c.x, c.labels(), axis=c.axis, returns=ll.TokenLogProbs._fields, k=min(5, c.shape[1]), num_threads=n
+    ),
+    "token_logprobs_vjp": lambda c, n: ll.token_logprobs_vjp(
+        c.x,
+        c.labels(),
+        c.halves("d_logprob", c.shape[0], 0),
+        c.halves("d_entropy", c.shape[0], 0),
+        axis=c.axis,
+        num_threads=n,
+    ),
     "weighted_logsumexp": lambda c, n: ll.logsumexp(
         c.x, axis=c.axis, b=c.signed_weights(), return_sign=True, num_threads=n
     ),

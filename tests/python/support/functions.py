@@ -52,6 +52,8 @@ class Function:
         for name in self.others:
             indices = name == "target" and self.takes_labels
             given[name] = np.array([0, 2, 1, 1]) if indices else rng.random(logits.shape).astype(np.float32)
+            if name == "ids":  # several a row
+                given[name] = rng.integers(0, CLASSES, logits.shape)
         if self.loss_out:
             shape = () if self.reduces else (ROWS,)
             given[self.loss_out] = np.full(shape, 77, np.float32)
@@ -152,5 +154,17 @@ METRICS = [
     for probabilities in (False, True)
     for call in (ll.accuracy, ll.error_rate)
 ] + [Function(ll.perplexity, "loss", (), {}, gradient_out="out", in_place=False, needs_axis=False)]
+TEMPERATURES = {"temperature": (0.0, -2.5, NAN, INF)}
+TOKENS = [
+    Function(ll.token_logprobs, "logits", ("ids",), TEMPERATURES),
+    Function(
+        ll.token_logprobs_vjp,
+        "logits",
+        ("ids", "d_logprob"),
+        TEMPERATURES,
+        ("d_entropy", "lse"),
+        gradient_out="grad_out",
+    ),
+]
 LOSS_FUNCTIONS = CROSS_ENTROPIES + BINARY + REGRESSION + FROM_PROBABILITIES
-FUNCTIONS = SOFTMAXES + INFORMATION + METRICS + LOSS_FUNCTIONS
+FUNCTIONS = SOFTMAXES + INFORMATION + METRICS + TOKENS + LOSS_FUNCTIONS

@@ -15,7 +15,6 @@
 
 namespace logitloss {
 namespace detail {
-namespace {
 
 void run_cross_entropy(const ArrayView& logits, const ArrayView& target, const ArrayView& upstream,
                        const MutableArrayView& loss, const MutableArrayView& grad, const CrossEntropyOptions& options) {
@@ -26,7 +25,6 @@ void run_cross_entropy(const ArrayView& logits, const ArrayView& target, const A
     });
 }
 
-}  // namespace
 }  // namespace detail
 
 void cross_entropy(const ArrayView& logits, const ArrayView& target, const MutableArrayView& loss,

@@ -39,4 +39,8 @@ using ProbabilityCall = CrossEntropyCall<ProbabilityEntropyOptions>;
 extern template struct CrossEntropyCall<CrossEntropyOptions>;
 extern template struct CrossEntropyCall<ProbabilityEntropyOptions>;
 
+/// The body of cross_entropy_value_and_grad, and without `upstream` and `grad` of cross_entropy.
+void run_cross_entropy(const ArrayView& logits, const ArrayView& target, const ArrayView& upstream,
+                       const MutableArrayView& loss, const MutableArrayView& grad, const CrossEntropyOptions& options);
+
 }  // namespace logitloss::detail

@@ -10,6 +10,7 @@
 #include "arguments/arguments.hpp"
 #include "arguments/dtype_switch.hpp"
 #include "layout/scaled_number.hpp"
+#include "logits/row_entropy.hpp"
 #include "runtime/elementary.hpp"
 #include "runtime/entry.hpp"
 #include "traversal/element_map.hpp"
@@ -272,22 +273,11 @@ private:
             set_entropy(top[r], others[r], log1p_others[r], gaps[r], rows[r]);
     }
 
-    /// What Kernels::exponential_gaps multiplies its sums with.
-    static constexpr double raised = 0x1p64;
-
-    /// With the largest logit m taken out, S = sum exp(x_j - m) and G = sum (m - x_j) exp(x_j - m) of the others:
-    ///     sum_j p_j (L - x_j) = log(1 + S) + G / (1 + S),
-    /// a sum of terms that are never negative, as small as a confident row's entropy is. Of an S among the last normal
-    /// numbers it is S + G, whose digits only the raised sums have.
     static void set_entropy(double top, double others, double log1p_others, double gaps, Row& row) {
-        if (std::isinf(top)) {
-            row.value = quiet_nan;
-        } else if (others < 0x1p-900 * raised) {
-            row.value = others + gaps;
-            row.scale = 1.0 / raised;
-        } else {
-            row.value = log1p_others + (gaps / raised) / (1.0 + others / raised);
-        }
+        const ScaledNats nats =
+            std::isinf(top) ? ScaledNats{quiet_nan} : entropy_beside_top(others, log1p_others, gaps);
+        row.value = nats.value;
+        row.scale = nats.scale;
     }
 
     /// exp(-gap (1 + lost / gap)) times x, also where the exponential alone is no normal number.

@@ -27,6 +27,7 @@ from .softmax import (
     softmax_vjp,
     weighted_log_sum_exp,
 )
+from .tokens import Tokens, token_logprobs, token_logprobs_vjp
 
 __all__ = [
     "EXACT",
@@ -34,6 +35,7 @@ __all__ = [
     "FLOAT64",
     "Arithmetic",
     "Result",
+    "Tokens",
     "bce_with_logits",
     "binary_cross_entropy",
     "cross_entropy",
@@ -53,5 +55,7 @@ __all__ = [
     "softmax",
     "softmax_vjp",
     "to_extended",
+    "token_logprobs",
+    "token_logprobs_vjp",
     "weighted_log_sum_exp",
 ]
