@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,9 +37,10 @@ __all__ = ["Metric", "Objective", "focal", "logistic", "softmax"]
 class Objective(ABC):
     """A loss as the boosting packages take it: `softmax`, `logistic` and `focal` make them. Picklable.
 
-    Called as ``objective(margin, data)``, with data that have ``get_label()`` and ``get_weight()`` (``xgboost.DMatrix``,
-    ``lightgbm.Dataset``), or as ``objective(target, margin, sample_weight=None)``, it returns gradient and Hessian: arrays
-    of the shape and memory order of the margins, of float32. Margins are read where they lie.
+    Called as ``objective(margin, data)``, with data that have ``get_label()`` and ``get_weight()``
+    (``xgboost.DMatrix``, ``lightgbm.Dataset``), or as ``objective(target, margin, sample_weight=None)``, it returns
+    gradient and Hessian: arrays of the shape and memory order of the margins, of float32. Margins are read where they
+    lie.
     """
 
     _metric_name: str
@@ -84,10 +85,10 @@ class Objective(ABC):
 class Metric:
     """The weighted mean of an objective's loss, as the boosting packages take metrics. Less is better.
 
-    It is the ``custom_metric`` of ``xgboost.train``, the ``eval_metric`` of ``XGBClassifier`` and ``LGBMClassifier``, the
-    ``feval`` of ``lightgbm.train`` and the ``eval_metric`` of CatBoost, and returns what the caller wants: a name and a
-    value, a value, or a name, a value and False. It takes margins, which the packages hand over beside a custom objective.
-    Picklable.
+    It is the ``custom_metric`` of ``xgboost.train``, the ``eval_metric`` of ``XGBClassifier`` and ``LGBMClassifier``,
+    the ``feval`` of ``lightgbm.train`` and the ``eval_metric`` of CatBoost, and returns what the caller wants: a name
+    and a value, a value, or a name, a value and False. It takes margins, which the packages hand over beside a custom
+    objective. Picklable.
 
     >>> from logitloss import boosting
     >>> print(boosting.logistic().metric([0, 1], [0.0, 0.0]))
@@ -125,9 +126,9 @@ class Metric:
 
     def evaluate(self, approxes: Sequence[Any], target: Any, weight: Any) -> tuple[float, float]:
         """Sum of the weighted losses and of the weights; `approxes`: one sequence of margins an output."""
-        margins = [np.asarray(approx, dtype=np.float64) for approx in approxes]
+        margins = [_numbers(approx) for approx in approxes]
         margin = margins[0] if len(margins) == 1 else np.stack(margins, axis=1)
-        return self._sums(np.asarray(target), margin, _weights(weight))
+        return self._sums(_numbers(target), margin, None if weight is None else _weights(_numbers(weight)))
 
     def get_final_error(self, error: float, weight: float) -> float:
         """The quotient of these sums."""
@@ -138,6 +139,11 @@ def _weights(weight: Any) -> Array | None:
     """Weights as an array; XGBoost has none of size 0 in the place of None."""
     array = None if weight is None else np.asarray(weight)
     return None if array is None or array.size == 0 else array
+
+
+def _numbers(container: Any) -> NDArray[np.float64]:
+    """CatBoost's containers have a length and numbers, and are no arrays."""
+    return np.fromiter(container, np.float64, len(container))
 
 
 class _Softmax(Objective):
@@ -182,18 +188,20 @@ def _matrix(margin: Array) -> Array:
 class _Binary(Objective):
     """What objectives of one output share. A margin may be a column."""
 
-    _loss: Callable[..., Any]
-    _grad_hess: Callable[..., Any]
-    _kind: dict[str, str]  # of the Hessian
+    _loss: ClassVar[Callable[..., Any]]
+    _grad_hess: ClassVar[Callable[..., Any]]
+    _kind: ClassVar[dict[str, str]]  # of the Hessian
 
     def predict_proba(self, margin: ArrayLike) -> Array:
         positive = np.asarray(margin)
         return np.asarray(probabilities(np.stack([np.zeros_like(positive), positive], axis=-1), axis=-1))
 
-    def calc_ders_range(self, approxes: Sequence[Any], targets: Any, weights: Any) -> list[tuple[float, float]]:
+    def calc_ders_range(self, approxes: Any, targets: Any, weights: Any) -> list[tuple[float, float]]:
         """First and second derivative of the negated loss of each object, as CatBoost asks for them."""
-        margin = np.asarray(approxes[0], dtype=np.float64)
-        grad, hess = self._grad_hess(margin, np.asarray(targets), weight=_weights(weights), **self._kind, **self._options)
+        weight = None if weights is None else _weights(_numbers(weights))
+        grad, hess = self._grad_hess(
+            _numbers(approxes), _numbers(targets), weight=weight, **self._kind, **self._options
+        )
         return list(zip((-grad).tolist(), (-hess).tolist(), strict=True))
 
     def _derivatives(self, margin: Array, target: Array, weight: Array | None, grad: Array, hess: Array) -> None:
@@ -219,14 +227,14 @@ class _Logistic(_Binary):
     _metric_name = "binary_cross_entropy"
     _loss = staticmethod(bce_with_logits)
     _grad_hess = staticmethod(bce_with_logits_grad_hess)
-    _kind = {"hessian": "exact"}
+    _kind: ClassVar = {"hessian": "exact"}
 
 
 class _Focal(_Binary):
     _metric_name = "focal_loss"
     _loss = staticmethod(sigmoid_focal_loss)
     _grad_hess = staticmethod(sigmoid_focal_loss_grad_hess)
-    _kind = {"hessian": "clipped"}
+    _kind: ClassVar = {"hessian": "clipped"}
 
 
 def softmax(
@@ -285,8 +293,9 @@ def logistic(*, pos_weight: float | None = None, label_smoothing: float = 0.0) -
 
     Notes
     -----
-    The margins are those of the packages' own logistic objectives, if both start from 0: ``base_score=0.5`` for XGBoost,
-    ``boost_from_average=False`` for LightGBM and CatBoost.
+    The margins are those of the packages' own logistic objectives, if both start from 0: for XGBoost ``base_score=0.5``
+    beside its own objective (and ``XGBClassifier``) and 0 beside this one, for LightGBM and CatBoost
+    ``boost_from_average=False``.
 
     Examples
     --------

@@ -281,6 +281,7 @@ private:
             std::fill_n(sums, tile.lanes, 0.0);
         double size[most_lanes] = {};
         StridedSum others[most_lanes];
+        std::size_t piece = 0;
         if (!call_.indices)
             target_.of_probabilities(0, call_.classes, tile.lanes,
                                      probabilities_.copy(table_.of<double>(), tile, call_.classes, scratch.target));
@@ -288,7 +289,8 @@ private:
             double sums[most_lanes];
             exponentials(first, shape, scratch, sums);
             for (std::size_t r = 0; r < tile.lanes; ++r)
-                others[r].add(first / shape.classes, sums[r]);
+                others[r].add(piece, sums[r]);
+            ++piece;
             if (!call_.indices)
                 add_targets(tile_coefficients(first, shape, scratch), first, shape, now, size);
         });
