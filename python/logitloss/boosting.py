@@ -153,10 +153,8 @@ class _Softmax(Objective):
         return np.asarray(probabilities(margin, axis=-1))
 
     def _derivatives(self, margin: Array, target: Array, weight: Array | None, grad: Array, hess: Array) -> None:
-        outputs = {"grad_out": grad, "hess_out": hess}
-        cross_entropy_grad_hess(
-            _matrix(margin), target, sample_weight=weight, ignore_index=None, **outputs, **self._options
-        )
+        options = self._options | {"sample_weight": weight, "ignore_index": None}
+        cross_entropy_grad_hess(_matrix(margin), target, grad_out=grad, hess_out=hess, **options)
 
     def _losses(self, margin: Array, target: Array) -> Array:
         options = {name: value for name, value in self._options.items() if name != "hessian"}

@@ -140,3 +140,13 @@ def test_an_angular_margin_is_built_on_the_public_functions(tmp_path):
     assert only_number(r"largest error of the gradient against differences: (\S+)", printed) < 1e-6
     ratios = [float(ratio) for ratio in re.findall(r"ratio ([0-9.]+)", printed)]
     assert ratios[0] < ratios[1] < ratios[2]
+
+
+@need("sklearn")
+def test_boosting_packages_learn_the_same(tmp_path):
+    printed = drawn("boosting.py", tmp_path)
+    for name in ("XGBoost", "LightGBM"):
+        if f"{name} is not installed" not in printed:
+            assert only_number(rf"{name}: margins differ by (\S+);", printed) < 1e-5
+    precisions = dict(re.findall(r"^(.*): average precision (\S+)$", printed, re.MULTILINE))
+    assert len(precisions) == (0 if "XGBoost is not installed" in printed else 3)

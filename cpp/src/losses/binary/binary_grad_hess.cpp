@@ -8,28 +8,23 @@ namespace detail {
 namespace {
 
 /// Writes the Hessian in the place of losses, which are not added up.
-struct BceDerivatives : LossTraits {
+struct BinaryDerivatives : LossTraits {
     HessianRule rule;
+    std::optional<FocalParameters> focal;  ///< none: binary cross-entropy
 
     double operator()(const Kernels<double>& kernels, const ElementBlock<double>& block, std::size_t n) const {
-        kernels.bce_derivatives(block, rule, n);
+        if (focal)
+            kernels.focal_derivatives(block, *focal, rule, n);
+        else
+            kernels.bce_derivatives(block, rule, n);
         return 0.0;
     }
 };
 
-struct FocalDerivatives : LossTraits {
-    HessianRule rule;
-    FocalParameters parameters;
-
-    double operator()(const Kernels<double>& kernels, const ElementBlock<double>& block, std::size_t n) const {
-        kernels.focal_derivatives(block, parameters, rule, n);
-        return 0.0;
-    }
-};
-
-template <class Loss>
-void write_derivatives(const ElementCall& call, const Loss& loss) {
-    ElementLoss<double, Loss>(call, loss).sweep({});
+void write_derivatives(const ArrayView& logits, const ArrayView& target, const MutableArrayView& grad,
+                       const MutableArrayView& hess, const ElementOptions& options, const BinaryDerivatives& loss) {
+    const ElementCall call("logits", logits, target, {}, hess, grad, options);
+    ElementLoss<double, BinaryDerivatives>(call, loss).sweep({});
 }
 
 }  // namespace
@@ -38,23 +33,21 @@ void write_derivatives(const ElementCall& call, const Loss& loss) {
 void bce_with_logits_grad_hess(const ArrayView& logits, const ArrayView& target, const MutableArrayView& grad,
                                const MutableArrayView& hess, const BceHessianOptions& options) {
     detail::enter([&] {
-        detail::BceDerivatives loss;
+        detail::BinaryDerivatives loss;
         loss.rule = detail::convex_hessian_rule(options.hessian, 2.0);
-        const detail::ElementCall call("logits", logits, target, {}, hess, grad,
-                                       detail::element_options(options, options.pos_weight));
-        detail::write_derivatives(call, loss);
+        detail::write_derivatives(logits, target, grad, hess, detail::element_options(options, options.pos_weight),
+                                  loss);
     });
 }
 
 void sigmoid_focal_loss_grad_hess(const ArrayView& logits, const ArrayView& target, const MutableArrayView& grad,
                                   const MutableArrayView& hess, const FocalHessianOptions& options) {
     detail::enter([&] {
-        detail::FocalDerivatives loss;
+        detail::BinaryDerivatives loss;
         loss.rule =
             detail::hessian_rule(options.hessian, 2.0, 1.0, {Hessian::exact, Hessian::clipped}, "'exact' or 'clipped'");
-        loss.parameters = detail::focal_parameters(options.alpha, options.gamma);
-        const detail::ElementCall call("logits", logits, target, {}, hess, grad, detail::element_options(options));
-        detail::write_derivatives(call, loss);
+        loss.focal = detail::focal_parameters(options.alpha, options.gamma);
+        detail::write_derivatives(logits, target, grad, hess, detail::element_options(options), loss);
     });
 }
 
