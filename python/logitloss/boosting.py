@@ -55,7 +55,10 @@ class Objective(ABC):
         else:
             target, margin = first, second
         margin = np.asarray(margin)
-        grad, hess = (np.empty_like(margin, dtype=np.float32, subok=False) for _ in range(2))
+        # Halves of one array, which more often is large enough for huge pages: faults of fresh pages would cost most.
+        both = np.empty((2, margin.size), np.float32)
+        order: Literal["C", "F"] = "F" if margin.flags.fnc else "C"
+        grad, hess = (half.reshape(margin.shape, order=order) for half in both)
         self._derivatives(margin, np.asarray(target), _weights(sample_weight), grad, hess)
         return grad, hess
 
