@@ -23,6 +23,8 @@ PAGES = {
     "log-sum-exp": ("Log-sum-exp, softmax and their gradients", ("_softmax", "_logsumexp_state")),
     "cross-entropy": ("Softmax cross-entropy", ("_cross_entropy",)),
     "binary-cross-entropy": ("Binary cross-entropy with logits", ("_binary_cross_entropy", "_focal_loss")),
+    "hessian": ("Gradients and Hessian diagonals", ("_hessian",)),
+    "boosting": ("Objectives for gradient boosting", ("boosting",)),
     "probabilities": ("Losses on probabilities", ("_probabilities",)),
     "information": ("Information measures", ("_information",)),
     "regression": ("Losses of regression", ("_regression",)),
@@ -90,6 +92,36 @@ ORIGINS = {
         "ignore_value": "PyTorch: `ignore_index`, here a value",
         "alpha": "torchvision: `alpha`",
         "gamma": "torchvision: `gamma`",
+    },
+    "hessian": {
+        "hessian": "own",
+        "hess_out": "NumPy: `out`",
+        "axis": "Keras: `axis`",
+        "class_weight": "PyTorch: `weight`",
+        "sample_weight": "Keras, scikit-learn: `sample_weight`",
+        "ignore_index": "PyTorch: `ignore_index`",
+        "label_smoothing": "PyTorch: `label_smoothing`",
+        "scale": "AM-Softmax, CosFace: s",
+        "weight": "PyTorch: `weight`",
+        "pos_weight": "PyTorch: `pos_weight`",
+        "ignore_value": "PyTorch: `ignore_index`, here a value",
+        "alpha": "torchvision: `alpha`",
+        "gamma": "torchvision: `gamma`",
+    },
+    "boosting": {
+        "hessian": "own",
+        "class_weight": "PyTorch: `weight`",
+        "sample_weight": "Keras, scikit-learn: `sample_weight`",
+        "label_smoothing": "PyTorch: `label_smoothing`",
+        "pos_weight": "PyTorch: `pos_weight`",
+        "alpha": "torchvision: `alpha`",
+        "gamma": "torchvision: `gamma`",
+        "margin": "XGBoost: `output_margin`",
+        "first": "XGBoost, LightGBM: `preds` or `y_true`",
+        "second": "XGBoost, LightGBM: `dtrain` or `y_pred`",
+        "lightgbm": "LightGBM: `weight`, `group`",
+        "approxes": "CatBoost: `approxes`",
+        "error": "CatBoost: `error`",
     },
     "probabilities": {
         "probs": "Keras: `y_pred`",
@@ -208,6 +240,8 @@ class Page:
 
 def public_objects(package: griffe.Module, module: str) -> list[griffe.Object]:
     found = [package[name].final_target for name in public_names(package) if module_of(package, name) == module]
+    if not module.startswith("_"):  # whose names are not the package's
+        found = [package[module][str(name).strip("'\"")] for name in package[module].exports]
     return sorted(found, key=lambda o: o.lineno)
 
 

@@ -165,14 +165,14 @@ Result::Result(const py::object& given, const char* name, const Shape& shape, DT
         array_ = py::array(numpy_dtype(dtype), shape);
 }
 
-Result::Result(const py::object& given, const char* name, const py::array& like)
-    : fresh_(!accept_given(given, name)), like_(like.dtype()) {
+Result::Result(const py::object& given, const char* name, const py::array& like, const std::optional<py::dtype>& dtype)
+    : fresh_(!accept_given(given, name)), like_(dtype ? *dtype : like.dtype()) {
     if (!fresh_)
         array_ = py::reinterpret_borrow<py::array>(given);
     else if ((like.flags() & py::array::c_style) != 0 && !is_byteswapped(like))
-        array_ = py::array(like.dtype(), shape_of(like));
+        array_ = py::array(*like_, shape_of(like));
     else
-        array_ = py::reinterpret_borrow<py::array>(helpers().attr("empty_like")(like));
+        array_ = py::reinterpret_borrow<py::array>(helpers().attr("empty_like")(like, *like_));
 }
 
 MutableArrayView Result::view(const char* name) {
@@ -300,10 +300,14 @@ int as_num_threads(const py::object& object) {
     return static_cast<int>(std::min<std::int64_t>(threads, std::numeric_limits<int>::max()));
 }
 
-Reduction as_reduction(const py::object& object) {
+std::string as_text(const py::object& object, const char* name, const char* expected) {
     if (!py::isinstance<py::str>(object))
-        reject_kind("reduction", object, "'none', 'sum' or 'mean'");
-    const auto text = py::cast<std::string>(object);
+        reject_kind(name, object, expected);
+    return py::cast<std::string>(object);
+}
+
+Reduction as_reduction(const py::object& object) {
+    const std::string text = as_text(object, "reduction", "'none', 'sum' or 'mean'");
     if (text == "mean")
         return Reduction::mean;
     if (text == "sum")

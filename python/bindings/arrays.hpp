@@ -47,8 +47,9 @@ py::object scalar(double value, DType dtype);
 class Result {
 public:
     Result(const py::object& given, const char* name, const Shape& shape, DType dtype);
-    /// A fresh one in the memory order of `like`.
-    Result(const py::object& given, const char* name, const py::array& like);
+    /// A fresh one in the memory order of `like`, and of its dtype unless another is given.
+    Result(const py::object& given, const char* name, const py::array& like,
+           const std::optional<py::dtype>& dtype = std::nullopt);
     Result(const Result&) = delete;  // views may point into it
     Result& operator=(const Result&) = delete;
 
@@ -88,6 +89,7 @@ int as_axis(const py::object& object);
 /// None: all axes of an array of `ndim` dimensions.
 std::vector<int> as_axes(const py::object& object, py::ssize_t ndim);
 int as_num_threads(const py::object& object);
+std::string as_text(const py::object& object, const char* name, const char* expected);
 Reduction as_reduction(const py::object& object);
 bool as_flag(const py::object& object, const char* name);
 

@@ -13,6 +13,7 @@ from ._config import available_isas, get_num_threads, isa, set_num_threads, show
 from ._core import __version__
 from ._cross_entropy import cross_entropy, cross_entropy_value_and_grad
 from ._focal_loss import sigmoid_focal_loss, sigmoid_focal_loss_value_and_grad
+from ._hessian import bce_with_logits_grad_hess, cross_entropy_grad_hess, sigmoid_focal_loss_grad_hess
 from ._information import cross_entropy_of, entropy, entropy_from_logits, kl_divergence, self_information
 from ._logsumexp_state import LogSumExp
 from ._metrics import accuracy, error_rate, perplexity
@@ -49,12 +50,14 @@ __all__ = [
     "accuracy",
     "available_isas",
     "bce_with_logits",
+    "bce_with_logits_grad_hess",
     "bce_with_logits_value_and_grad",
     "binary_cross_entropy",
     "binary_cross_entropy_value_and_grad",
     "cross_entropy",
     "cross_entropy_from_probs",
     "cross_entropy_from_probs_value_and_grad",
+    "cross_entropy_grad_hess",
     "cross_entropy_of",
     "cross_entropy_value_and_grad",
     "entropy",
@@ -80,6 +83,7 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "sigmoid_focal_loss",
+    "sigmoid_focal_loss_grad_hess",
     "sigmoid_focal_loss_value_and_grad",
     "softmax",
     "softmax_vjp",

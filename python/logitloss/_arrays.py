@@ -131,9 +131,9 @@ def _from_torch(tensor: Any) -> Array:
     return bfloats
 
 
-def empty_like(array: Array) -> Array:
+def empty_like(array: Array, dtype: np.dtype[Any]) -> Array:
     """An output for `array`: the same shape and memory order, native byte order."""
-    return np.empty_like(array, dtype=array.dtype.newbyteorder("="), subok=False)
+    return np.empty_like(array, dtype=dtype.newbyteorder("="), subok=False)
 
 
 def _refuse_number(value: Any, name: str) -> None:

@@ -166,3 +166,18 @@ def token_logprobs_vjp(
     logits: ArrayLike, ids: ArrayLike, d_logprob: ArrayLike, d_entropy: _Factors, axis: int, temperature: float,
     ignore_index: int | None, lse: _Factors, grad_out: _Out, num_threads: _Threads, /
 ) -> Array: ...
+
+# ---------------------------------------------------------------------------------------------- Hessian diagonals
+def cross_entropy_grad_hess(
+    logits: ArrayLike, target: ArrayLike, hessian: str, axis: int, class_weight: _Factors, sample_weight: _Factors,
+    ignore_index: int | None, label_smoothing: float, scale: float, grad_out: _Out, hess_out: _Out,
+    num_threads: _Threads, /
+) -> tuple[Array, Array]: ...
+def bce_with_logits_grad_hess(
+    logits: ArrayLike, target: ArrayLike, hessian: str, weight: _Factors, pos_weight: _Factors, label_smoothing: float,
+    ignore_value: float | None, grad_out: _Out, hess_out: _Out, num_threads: _Threads, /
+) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
+def sigmoid_focal_loss_grad_hess(
+    logits: ArrayLike, target: ArrayLike, hessian: str, alpha: float | None, gamma: float, weight: _Factors,
+    label_smoothing: float, ignore_value: float | None, grad_out: _Out, hess_out: _Out, num_threads: _Threads, /
+) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...

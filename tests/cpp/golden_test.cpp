@@ -109,6 +109,7 @@ private:
     void run_cross_entropy(const std::string& variant, Hash& hash);
     void run_bce(const std::string& variant, Hash& hash);
     void run_focal(const std::string& variant, Hash& hash);
+    void run_grad_hess(const std::string& family, const std::string& variant, Hash& hash);
     void run_regression(const std::string& family, const std::string& variant, Hash& hash);
     void run_information(const std::string& function, Hash& hash);
     void run_from_probs(const std::string& variant, Hash& hash);
@@ -223,6 +224,35 @@ void Case<T>::run_focal(const std::string& variant, Hash& hash) {
     }
     hash.add(loss);
     hash.add(grad_);
+}
+
+template <class T>
+void Case<T>::run_grad_hess(const std::string& family, const std::string& variant, Hash& hash) {
+    Array<T> hess = matrix<T>();
+    CrossEntropyHessianOptions options;
+    options.axis = strided_ ? 0 : -1;
+    options.num_threads = num_threads_;
+    BceHessianOptions bce;
+    FocalHessianOptions focal;
+    bce.num_threads = focal.num_threads = num_threads_;
+    if (variant == "soft") {
+        options.hessian = Hessian::absolute;
+        cross_entropy_grad_hess(x_, units<float>(1), grad_, hess, options);
+    } else if (variant == "smooth") {
+        options.hessian = Hessian::friedman;
+        options.label_smoothing = 0.125;
+        options.scale = 0.75;
+        cross_entropy_grad_hess(x_, labels(), grad_, hess, options);
+    } else if (variant == "upper") {
+        options.hessian = Hessian::upper;
+        cross_entropy_grad_hess(x_, labels(), grad_, hess, options);
+    } else if (family == "bce_with_logits_grad_hess") {
+        bce_with_logits_grad_hess(x_, units<float>(1), grad_, hess, bce);
+    } else {
+        sigmoid_focal_loss_grad_hess(x_, hard(), grad_, hess, focal);
+    }
+    hash.add(grad_);
+    hash.add(hess);
 }
 
 template <class T>
@@ -387,6 +417,8 @@ void Case<T>::run(const std::string& function, Hash& hash) {
         run_bce(variant, hash);
     else if (family == "sigmoid_focal_loss")
         run_focal(variant, hash);
+    else if (family.find("_grad_hess") != std::string::npos)
+        run_grad_hess(family, variant, hash);
     else if (family.find("_error") != std::string::npos || family == "poisson_nll")
         run_regression(family, variant, hash);
     else if (family == "weighted_logsumexp")

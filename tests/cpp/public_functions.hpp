@@ -159,6 +159,35 @@ inline const std::map<std::string, Call>& all() {
                                                    a.out_view(element_dimensions(r)), a.more_view(2), options);
              });
          }},
+        {"cross_entropy_grad_hess",
+         [] {
+             return results_of([](auto& a, Reduction) {
+                 CrossEntropyHessianOptions options;
+                 options.label_smoothing = 0.1;
+                 options.sample_weight = a.row_view(a.weights);
+                 options.class_weight = a.class_view();
+                 cross_entropy_grad_hess(a.view(a.logits), a.label_view(), a.out_view(2), a.more_view(2), options);
+             });
+         }},
+        {"bce_with_logits_grad_hess",
+         [] {
+             return results_of([](auto& a, Reduction) {
+                 BceHessianOptions options;
+                 options.weight = a.class_view();
+                 options.pos_weight = a.row_view(a.upstream);
+                 bce_with_logits_grad_hess(a.view(a.logits), a.view(a.targets), a.out_view(2), a.more_view(2), options);
+             });
+         }},
+        {"sigmoid_focal_loss_grad_hess",
+         [] {
+             return results_of([](auto& a, Reduction) {
+                 FocalHessianOptions options;
+                 options.alpha = 0.3;
+                 options.gamma = 1.7;
+                 sigmoid_focal_loss_grad_hess(a.view(a.logits), a.view(a.targets), a.out_view(2), a.more_view(2),
+                                              options);
+             });
+         }},
         {"self_information",
          [] {
              return results_of([](auto& a, Reduction) {

@@ -147,3 +147,13 @@ def test_a_language_model_reads_a_licence(tmp_path):
     before, after = map(float, re.findall(r"perplexity ([0-9.]+)", printed))
     assert before > 4 * after
     assert only_number(r"guessed first: ([0-9.]+)%", printed) > 30
+
+
+@need("sklearn")
+def test_boosting_packages_learn_the_same(tmp_path):
+    printed = drawn("boosting.py", tmp_path)
+    for name in ("XGBoost", "LightGBM"):
+        if f"{name} is not installed" not in printed:
+            assert only_number(rf"{name}: margins differ by (\S+);", printed) < 1e-5
+    precisions = dict(re.findall(r"^(.*): average precision (\S+)$", printed, re.MULTILINE))
+    assert len(precisions) == (0 if "XGBoost is not installed" in printed else 3)

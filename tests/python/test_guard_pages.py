@@ -126,6 +126,22 @@ def call_measures(x: np.ndarray, places: Places, at_end: bool) -> None:
     ll.perplexity(a, out=out)
 
 
+def call_hessians(x: np.ndarray, places: Places, at_end: bool) -> None:
+    for axis in (-1, 0):
+        if x.shape[axis] == 0:
+            continue  # no class could be the target
+        labels = np.zeros(np.delete(x.shape, axis), np.float32)
+        places_of = places.take(x, x, x, labels, np.abs(x), labels + 1, at_end=at_end)
+        logits, grad, hess, target, soft, weight = places_of
+        outputs = {"grad_out": grad, "hess_out": hess}
+        ll.cross_entropy_grad_hess(logits, target, axis=axis, sample_weight=weight, **outputs)
+        ll.cross_entropy_grad_hess(logits, target, axis=axis, label_smoothing=0.1, **outputs)
+        ll.cross_entropy_grad_hess(logits, soft, axis=axis, **outputs)
+        ll.bce_with_logits_grad_hess(logits, soft, weight=soft, **outputs)
+        ll.sigmoid_focal_loss_grad_hess(logits, soft, **outputs)
+        ll.cross_entropy_grad_hess(logits, target, axis=axis, grad_out=logits, hess_out=hess)
+
+
 def walk(say: Callable[[str], None], dtypes: list[str]) -> int:
     """Every call on every size; how many array sets were placed."""
     rng = np.random.default_rng(5)
@@ -134,7 +150,7 @@ def walk(say: Callable[[str], None], dtypes: list[str]) -> int:
     for dtype in [np.dtype(getattr(ml_dtypes, name, name)) for name in dtypes]:
         for size in SIZES:
             for at_end in (True, False):
-                for call in (call_softmaxes, call_measures):
+                for call in (call_softmaxes, call_measures, call_hessians):
                     say(f"{call.__name__}, {dtype}, {size}, {'end' if at_end else 'start'}")
                     call(rng.standard_normal((2, size)).astype(dtype), places, at_end)
                     if size > 1:  # positions lie side by side: the class axis is strided

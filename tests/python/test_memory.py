@@ -170,6 +170,18 @@ before = peak()
 ll.sigmoid_focal_loss(logits, target, label_smoothing=0.1)
 ll.sigmoid_focal_loss_value_and_grad(logits, target, grad_out=logits)
 """,
+    "Hessian diagonals": """
+logits = filled((256, 131072), 'f8')
+grad, hess = filled(logits.shape, 'f4'), filled(logits.shape, 'f4')
+target = np.zeros(256, np.float32)
+before = peak()
+ll.cross_entropy_grad_hess(logits, target, hessian="upper", grad_out=grad, hess_out=hess)
+ll.cross_entropy_grad_hess(logits.reshape(-1, 8).T, np.zeros(8), axis=1, grad_out=grad.reshape(-1, 8).T,
+                           hess_out=hess.reshape(-1, 8).T)
+ll.cross_entropy_grad_hess(logits.reshape(8, -1).T, np.zeros(1 << 22), grad_out=grad.reshape(8, -1).T,
+                           hess_out=hess.reshape(8, -1).T)
+ll.bce_with_logits_grad_hess(logits, np.broadcast_to(np.uint8(1), logits.shape), grad_out=grad, hess_out=hess)
+""",
     "bce with everything": """
 logits = filled((256, 131072), 'f4')
 target, weight = filled((256, 131072), 'i1'), filled((256, 131072), 'f2')

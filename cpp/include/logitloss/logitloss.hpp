@@ -21,6 +21,7 @@
 #include "logitloss/cross_entropy.hpp"
 #include "logitloss/error.hpp"
 #include "logitloss/focal_loss.hpp"
+#include "logitloss/hessian.hpp"
 #include "logitloss/information.hpp"
 #include "logitloss/logsumexp.hpp"
 #include "logitloss/logsumexp_state.hpp"

@@ -262,6 +262,22 @@ void require_value_and_grad(const Argument& input, const Shape& loss_shape,
     }
 }
 
+void require_grad_and_hess(const Argument& input, std::initializer_list<const Argument*> others, const Output& grad,
+                           const Output& hess) {
+    for (const Output* output : {&grad, &hess}) {
+        if (!output->given())
+            throw value_error(std::string(output->name) + ": got no array, expected one of shape " +
+                              to_string(input.shape));
+        require_shape(*output, input.shape);
+    }
+    if (grad.view.dtype != DType::float32)
+        require_dtype(grad, input.view.dtype);
+    require_dtype(hess, grad.view.dtype);
+    require_no_overlap(grad, others, {&input});
+    require_no_overlap(hess, others);
+    require_no_overlap(hess, {&grad});
+}
+
 namespace {
 
 [[noreturn]] void reject(const char* name, double value, const char* expected) {

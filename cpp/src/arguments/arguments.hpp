@@ -78,6 +78,11 @@ void require_no_overlap(const Output& output, std::initializer_list<const Argume
 void require_value_and_grad(const Argument& input, const Shape& loss_shape,
                             std::initializer_list<const Argument*> others, const Output& loss, const Output& grad);
 
+/// Checks the outputs of a gradient and a Hessian diagonal: of the input's shape, of one dtype, which is the input's or
+/// float32, and without overlaps, but that the gradient may be `input`, which is one of the others.
+void require_grad_and_hess(const Argument& input, std::initializer_list<const Argument*> others, const Output& grad,
+                           const Output& hess);
+
 void require_at_least(const char* name, double value, double least);
 void require_positive_finite(const char* name, double value);
 void require_unit_interval(const char* name, double value);

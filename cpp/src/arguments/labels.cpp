@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -20,9 +21,11 @@ constexpr std::size_t chunk_positions = 32768;
 constexpr std::size_t run_positions = 256;
 constexpr std::size_t most_gathered = 4096;  ///< class weights
 
-/// The label that is ignored, if the target can hold it: what read_integer gives for a uint64 above all int64 is not.
+/// The label that is ignored, if the target can hold it: what read_integer gives for what int64 does not hold is not.
 std::optional<std::int64_t> label_ignored(const Argument& target, std::optional<std::int64_t> ignore_index) {
-    const bool out_of_reach = ignore_index && *ignore_index < 0 && target.view.dtype == DType::uint64;
+    const bool is_stand_in = ignore_index && *ignore_index == std::numeric_limits<std::int64_t>::min();
+    const bool out_of_reach = (ignore_index && *ignore_index < 0 && target.view.dtype == DType::uint64) ||
+                              (is_stand_in && is_floating(target.view.dtype));
     return out_of_reach ? std::nullopt : ignore_index;
 }
 
@@ -67,6 +70,8 @@ const std::int64_t* integers(const Line& line, const char* data, std::size_t n, 
 
 /// The label as its dtype has it, also where read_integer cannot.
 std::string label_text(const Line& line, const char* data) {
+    if (is_floating(line.dtype))
+        return to_string(read_number(line, data));
     if (line.dtype != DType::uint64)
         return std::to_string(read_integer(line, data));
     unsigned char bytes[8];
@@ -146,12 +151,13 @@ WeightSum with_scales(double total, std::size_t positions, const ForWeights& for
 
 }  // namespace
 
-bool holds_class_indices(const Argument& target, const Shape& all, const Shape& rows) {
+bool holds_class_indices(const Argument& target, const Shape& all, const Shape& rows, LabelDTypes dtypes) {
     if (target.shape.size() + 1 == all.size()) {
-        if (!is_integer(target.view.dtype))
+        const bool floats = dtypes == LabelDTypes::real;
+        if (!is_integer(target.view.dtype) && !(floats && is_floating(target.view.dtype)))
             throw type_error(std::string(target.name) + ": got dtype " + name(target.view.dtype) +
-                             ", expected an integer dtype for class indices (or class probabilities of shape " +
-                             to_string(all) + ")");
+                             ", expected an integer " + (floats ? "or floating " : "") +
+                             "dtype for class indices (or class probabilities of shape " + to_string(all) + ")");
         require_shape(target, rows);
         return true;
     }

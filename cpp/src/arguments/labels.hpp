@@ -9,9 +9,13 @@
 
 namespace logitloss::detail {
 
-/// Whether the target holds class indices (an integer dtype, shape `rows`) and not class probabilities (shape `all`).
-/// Throws type_error or value_error if it is neither.
-bool holds_class_indices(const Argument& target, const Shape& all, const Shape& rows);
+/// What class indices may be stored as: integers, or also floating numbers, each of which check_labels wants to be an integer.
+enum class LabelDTypes { integers, real };
+
+/// Whether the target holds class indices (shape `rows`) and not class probabilities (shape `all`). Throws type_error or
+/// value_error if it is neither.
+bool holds_class_indices(const Argument& target, const Shape& all, const Shape& rows,
+                         LabelDTypes dtypes = LabelDTypes::integers);
 
 /// Checks every label and returns the sum over positions that are not ignored of sample_weight * class_weight[label];
 /// weights that are not given are 1. Throws value_error naming the first label outside [0, classes) that is not

@@ -86,6 +86,38 @@ struct FewClasses {
     NextTile next;  ///< to fetch, beside a row_step of 1
 };
 
+/// Rows side by side whose gradients and Hessian diagonals are written, an array a quantity. Exponentials are
+/// exp((x - reference) scale) / 2^exponent; the largest class is set aside.
+template <class T>
+struct CurvatureRows {
+    double scale;  ///< multiplies logits and gradients
+    double reference[most_lanes];
+    double exponent[most_lanes];
+    T top[most_lanes];               ///< number of the largest class, -1 for none
+    T label[most_lanes];             ///< number of the class of a hard target, -1 for none
+    T read[most_lanes];              ///< 0 where both results are 0
+    double own[most_lanes];          ///< exponential of the largest class
+    double others[most_lanes];       ///< sum of all others
+    double mass[most_lanes];         ///< sum of the target's coefficients
+    double others_mass[most_lanes];  ///< the same without the largest class; only beside coefficients
+    double weight[most_lanes];       ///< multiplies the loss
+};
+
+/// Of a tile's classes from `first` on, shape.lanes apart.
+struct CurvatureInputs {
+    std::size_t first;
+    const double* exponentials;
+    const double* coefficients;  ///< of the target; null: `mass` at the label and 0 elsewhere
+};
+
+template <class T>
+struct CurvatureOutputs {
+    T* grad;
+    std::ptrdiff_t grad_stride;
+    T* hess;
+    std::ptrdiff_t hess_stride;
+};
+
 /// Class j of row r is x[j * stride + r]. What is kept of rows lies shape.lanes apart. Sums run over the classes in an order of
 /// their own, so that a row's results do not depend on the rows beside it.
 template <class T>
@@ -137,6 +169,16 @@ struct ColumnKernels {
     bool (*column_probability_gradient)(const ProbabilityColumns<T>& in, TileShape shape, const Clipping& clipping,
                                         const double* linear, const double* raise, const double* factor,
                                         std::ptrdiff_t out_stride, T* out);
+    /// Sets `top`, and `reference` and `exponent` such that exponentials neither overflow nor lose digits far below the
+    /// largest. With no class above -inf, or one of +inf, they will be NaN.
+    void (*column_references)(const T* x, std::ptrdiff_t stride, TileShape shape, CurvatureRows<T>* rows);
+    /// The exponentials of shape.classes classes from number `first` on, to `kept`, and their sums but the largest class,
+    /// whose exponential becomes `own` if it is among them. A NaN gives NaN.
+    void (*column_exponentials)(const T* x, std::ptrdiff_t stride, TileShape shape, std::size_t first,
+                                CurvatureRows<T>* rows, double* kept, double* sums);
+    /// scale weight (mass p_j - q_j), and what the rule makes of scale weight mass p_j (1 - p_j).
+    void (*column_curvatures)(const CurvatureInputs& in, TileShape shape, const CurvatureRows<T>& rows,
+                              const HessianRule& rule, const CurvatureOutputs<T>& out);
     /// count_beating of the value that each row has at its label; -1: -inf.
     void (*column_beating)(const T* x, std::ptrdiff_t stride, TileShape shape, const T* label, T* counts);
 };

@@ -56,6 +56,11 @@ struct ElementKernels {
     /// outside [0, 1] gives NaN.
     double (*focal)(const ElementBlock<T>& block, const FocalParameters& parameters, std::size_t n);
 
+    /// Gradients of n elements to `grad`, what the rule makes of second derivatives to `loss`. In float64 only.
+    void (*bce_derivatives)(const ElementBlock<T>& block, const HessianRule& rule, std::size_t n);
+    void (*focal_derivatives)(const ElementBlock<T>& block, const FocalParameters& parameters, const HessianRule& rule,
+                              std::size_t n);
+
     /// Losses weight d^2 or weight |d| of n elements, d = scale (input - target), and their gradients; returns the sum of
     /// the losses. A factor of 0 makes its product 0.
     double (*squared_error)(const ElementBlock<T>& block, std::size_t n);

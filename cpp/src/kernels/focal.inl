@@ -127,12 +127,7 @@ struct FocalElement {
     LOGITLOSS_INLINE ElementResult<T> evaluate(const LogisticParts<T>& parts, Vec<T> t, Vec<T> one_minus_t) const {
         const Vec<T> zero = splat(T(0));
         const Vec<T> u = fma(one_minus_t, parts.up, t * parts.down);
-        const Vec<T> alpha = fma(splat(static_cast<T>(parameters.alpha)), t,
-                                 splat(static_cast<T>(parameters.one_minus_alpha)) * one_minus_t);
-        const Vec<T> power = exp_of_pair(exponent(log_of_u(parts, u, t, one_minus_t), parts.log1p_e));
-        Vec<T> factor = alpha * power;
-        if (parameters.alpha == 0.0 || parameters.one_minus_alpha == 0.0)  // it removes hard targets, whatever x is
-            factor = select(equal(alpha, zero), zero, factor);
+        const Vec<T> factor = this->factor(parts, u, t, one_minus_t);
         const Vec<T> entropy = parts.cross_entropy(t, one_minus_t);
         const Vec<T> loss = select(equal(factor, zero), zero, factor * entropy);
 
@@ -142,6 +137,17 @@ struct FocalElement {
         const Vec<T> numerator = neg_fma(t - one_minus_t, change, parts.pull(t, one_minus_t));
         const Vec<T> gradient = factor * (numerator / (splat(T(1)) + parts.e));
         return {loss, select(equal(factor, zero), zero, gradient)};
+    }
+
+    /// a m^gamma
+    LOGITLOSS_INLINE Vec<T> factor(const LogisticParts<T>& parts, Vec<T> u, Vec<T> t, Vec<T> one_minus_t) const {
+        const Vec<T> zero = splat(T(0));
+        const Vec<T> alpha = fma(splat(static_cast<T>(parameters.alpha)), t,
+                                 splat(static_cast<T>(parameters.one_minus_alpha)) * one_minus_t);
+        const Vec<T> power = exp_of_pair(exponent(log_of_u(parts, u, t, one_minus_t), parts.log1p_e));
+        if (parameters.alpha == 0.0 || parameters.one_minus_alpha == 0.0)  // it removes hard targets, whatever x is
+            return select(equal(alpha, zero), zero, alpha * power);
+        return alpha * power;
     }
 
     /// log u of a hard target, and in float64 of a soft one too. A target outside [0, 1] has none: NaN.

@@ -55,6 +55,8 @@
 
 #include "kernels/float64_rows.inl"
 
+#include "kernels/curvature.inl"
+
 #include "kernels/half.inl"
 
 template <class T>
@@ -123,6 +125,13 @@ constexpr Kernels<T> make_kernels() {
     k.column_probability_terms = column_probability_terms<T>;
     k.column_probability_gradient = column_probability_gradient<T>;
     k.column_beating = column_beating<T>;
+    k.column_references = column_references<T>;
+    k.column_exponentials = column_exponentials<T>;
+    k.column_curvatures = column_curvatures<T>;
+    if constexpr (sizeof(T) == sizeof(double)) {
+        k.bce_derivatives = bce_derivatives;
+        k.focal_derivatives = focal_derivatives;
+    }
 #if !defined(LOGITLOSS_EMULATED)
     if constexpr (sizeof(T) == sizeof(float))
         k.few_classes = few_classes;

@@ -186,6 +186,13 @@ struct ProbabilitySlope {
     double factor = 0.0;
 };
 
+/// What stands for a second derivative c beside a gradient g: max(floor, factor c), or max(floor, factor |g|) if `absolute`.
+struct HessianRule {
+    double factor = 1.0;
+    double floor = -__builtin_inf();
+    bool absolute = false;
+};
+
 /// Two sums over a block.
 struct SumPair {
     double first;

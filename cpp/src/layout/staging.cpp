@@ -155,7 +155,11 @@ namespace {
 template <class Stored>
 std::int64_t to_integer(Stored value) {
     using Limits = std::numeric_limits<std::int64_t>;
-    if constexpr (std::is_same_v<Stored, std::uint64_t>)
+    if constexpr (!std::is_integral_v<Stored>) {
+        const auto number = to_number<double>(value);
+        const auto integer = number > -0x1p63 && number < 0x1p63 ? static_cast<std::int64_t>(number) : Limits::min();
+        return static_cast<double>(integer) == number ? integer : Limits::min();
+    } else if constexpr (std::is_same_v<Stored, std::uint64_t>)
         return value > static_cast<std::uint64_t>(Limits::max()) ? Limits::min() : static_cast<std::int64_t>(value);
     else
         return static_cast<std::int64_t>(value);
@@ -166,14 +170,12 @@ std::int64_t to_integer(Stored value) {
 void gather_integers(const Line& line, const char* data, std::size_t n, std::int64_t* out) {
     with_stored_type(line.dtype, [&](auto stored) {
         using Stored = decltype(stored);
-        if constexpr (std::is_integral_v<Stored>) {
-            if (contiguous<Stored>(line))
-                for (std::size_t i = 0; i < n; ++i)
-                    out[i] = to_integer(read_bytes<Stored>(data + i * sizeof(Stored), false));
-            else
-                for (std::size_t i = 0; i < n; ++i, data += line.stride)
-                    out[i] = to_integer(read_bytes<Stored>(data, line.byteswapped));
-        }
+        if (contiguous<Stored>(line))
+            for (std::size_t i = 0; i < n; ++i)
+                out[i] = to_integer(read_bytes<Stored>(data + i * sizeof(Stored), false));
+        else
+            for (std::size_t i = 0; i < n; ++i, data += line.stride)
+                out[i] = to_integer(read_bytes<Stored>(data, line.byteswapped));
     });
 }
 

@@ -51,11 +51,11 @@ double read_number(const Line& line, const char* data);
 /// Element 0 = value, as scatter() writes it; NaN becomes the one NaN.
 void write_number(const Line& line, double value, char* data);
 
-/// out[i] = element i of an integer line. Values above the largest int64 become the smallest, which no other value of
-/// their dtype does.
+/// out[i] = element i of a line of integers. Values above the largest int64 become the smallest, which no other value of
+/// their dtype does; so do floating numbers that are no integers or that int64 does not hold.
 void gather_integers(const Line& line, const char* data, std::size_t n, std::int64_t* out);
 
-/// Element 0 of an integer line, likewise.
+/// Element 0 of a line of integers, likewise.
 std::int64_t read_integer(const Line& line, const char* data);
 
 }  // namespace logitloss::detail

@@ -26,6 +26,7 @@ struct ElementOptions {
     double label_smoothing = 0.0;
     std::optional<double> ignore_value;
     std::optional<double> normalizer;
+    bool hessian = false;  ///< whether a Hessian diagonal is written in the place of losses, with Reduction::none
 };
 
 /// The arguments of one call, checked.
@@ -43,7 +44,7 @@ struct ElementCall {
           weight("weight", call_options.weight),
           pos_weight("pos_weight", call_options.pos_weight),
           upstream("upstream", upstream_view),
-          loss("out", loss_view),
+          loss(call_options.hessian ? "hess_out" : "out", loss_view),
           grad("grad_out", grad_view),
           options(call_options) {
         require_unit_interval("label_smoothing", options.label_smoothing);
@@ -58,7 +59,10 @@ struct ElementCall {
         const Shape loss_shape = per_element() ? input.shape : Shape{};
         if (upstream.given())
             broadcast_strides(upstream, loss_shape);
-        require_value_and_grad(input, loss_shape, {&input, &target, &weight, &pos_weight, &upstream}, loss, grad);
+        if (options.hessian)
+            require_grad_and_hess(input, {&input, &target, &weight, &pos_weight}, grad, loss);
+        else
+            require_value_and_grad(input, loss_shape, {&input, &target, &weight, &pos_weight, &upstream}, loss, grad);
         if (options.mean_of_weights && options.reduction == Reduction::mean)
             weights = sum_sample_weights(weight, input.shape, options.num_threads);
     }

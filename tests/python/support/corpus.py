@@ -212,6 +212,17 @@ FUNCTIONS: dict[str, Callable[[Case, int], Any]] = {
     "sigmoid_focal_loss-soft": lambda c, n: ll.sigmoid_focal_loss_value_and_grad(
         c.x, c.unit(), alpha=None, gamma=1.5, num_threads=n
     ),
+    "cross_entropy_grad_hess-upper": lambda c, n: ll.cross_entropy_grad_hess(
+        c.x, c.labels(), axis=c.axis, hessian="upper", num_threads=n
+    ),
+    "cross_entropy_grad_hess-smooth": lambda c, n: ll.cross_entropy_grad_hess(
+        c.x, c.labels(), axis=c.axis, hessian="friedman", label_smoothing=0.125, scale=0.75, num_threads=n
+    ),
+    "cross_entropy_grad_hess-soft": lambda c, n: ll.cross_entropy_grad_hess(
+        c.x, c.unit(), axis=c.axis, hessian="abs", num_threads=n
+    ),
+    "bce_with_logits_grad_hess": lambda c, n: ll.bce_with_logits_grad_hess(c.x, c.unit(), num_threads=n),
+    "sigmoid_focal_loss_grad_hess": lambda c, n: ll.sigmoid_focal_loss_grad_hess(c.x, c.hard(), num_threads=n),
     "mean_squared_error-none": lambda c, n: ll.mean_squared_error_value_and_grad(
         c.x, c.unit(), reduction="none", num_threads=n
     ),

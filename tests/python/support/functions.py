@@ -29,6 +29,7 @@ class Function:
     reduces: bool = False
     has_reduction: bool = True  # if it reduces: whether there is a choice
     probabilities: bool = False
+    float_labels: bool = False  # whether class indices may be of a floating dtype
 
     @property
     def name(self) -> str:
@@ -166,5 +167,32 @@ TOKENS = [
         gradient_out="grad_out",
     ),
 ]
+HESSIANS = [
+    Function(
+        ll.cross_entropy_grad_hess,
+        "logits",
+        ("target",),
+        {name: ENTROPY_FLOATS[name] for name in ("label_smoothing", "scale")},
+        ("class_weight", "sample_weight"),
+        gradient_out="grad_out",
+        float_labels=True,
+        probabilities=probabilities,
+    )
+    for probabilities in (False, True)
+] + [
+    Function(
+        call,
+        "logits",
+        ("target",),
+        {name: values for name, values in floats.items() if name != "normalizer"},
+        weights,
+        gradient_out="grad_out",
+        needs_axis=False,
+    )
+    for call, floats, weights in (
+        (ll.bce_with_logits_grad_hess, BINARY_FLOATS, ("weight", "pos_weight")),
+        (ll.sigmoid_focal_loss_grad_hess, FOCAL_FLOATS, ("weight",)),
+    )
+]
 LOSS_FUNCTIONS = CROSS_ENTROPIES + BINARY + REGRESSION + FROM_PROBABILITIES
-FUNCTIONS = SOFTMAXES + INFORMATION + METRICS + TOKENS + LOSS_FUNCTIONS
+FUNCTIONS = SOFTMAXES + INFORMATION + METRICS + TOKENS + HESSIANS + LOSS_FUNCTIONS

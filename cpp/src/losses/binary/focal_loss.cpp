@@ -19,14 +19,9 @@ struct FocalLoss : BinaryTraits {
 
 void run_focal(const ArrayView& logits, const ArrayView& target, const ArrayView& upstream,
                const MutableArrayView& loss, const MutableArrayView& grad, const FocalOptions& options) {
-    if (options.alpha)
-        require_unit_interval("alpha", *options.alpha);
-    require_finite("gamma", options.gamma);
-    require_at_least("gamma", options.gamma, 0.0);
-    const ElementCall call("logits", logits, target, upstream, loss, grad, element_options(options));
     FocalLoss focal;
-    focal.parameters = {options.alpha.value_or(1.0), options.alpha ? 1.0 - *options.alpha : 1.0, options.gamma};
-    run_element_loss(call, focal);
+    focal.parameters = focal_parameters(options.alpha, options.gamma);
+    run_element_loss(ElementCall("logits", logits, target, upstream, loss, grad, element_options(options)), focal);
 }
 
 }  // namespace

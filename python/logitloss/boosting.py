@@ -1,0 +1,334 @@
+"""Objectives for gradient boosting: one object for XGBoost, LightGBM and CatBoost, none of which is imported.
+
+An objective is the ``obj`` of ``xgboost.train``, the ``objective`` of ``XGBClassifier``, of ``lightgbm.train`` (in its
+parameters) and of ``LGBMClassifier``, and, if it has one output, the ``loss_function`` of CatBoost. What it is called
+with decides which of them calls: a data set that has labels, or arrays.
+
+>>> import numpy as np
+>>> from logitloss import boosting
+>>> objective = boosting.softmax()
+>>> grad, hess = objective(np.array([0, 2]), np.zeros((2, 3), np.float32))
+>>> print(grad)
+[[-0.6666667   0.33333334  0.33333334]
+ [ 0.33333334  0.33333334 -0.6666667 ]]
+>>> print(hess[0])
+[0.44444445 0.44444445 0.44444445]
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._binary_cross_entropy import bce_with_logits
+from ._cross_entropy import cross_entropy
+from ._focal_loss import sigmoid_focal_loss
+from ._hessian import bce_with_logits_grad_hess, cross_entropy_grad_hess, sigmoid_focal_loss_grad_hess
+from ._softmax import softmax as probabilities
+from ._types import Array
+
+__all__ = ["Metric", "Objective", "focal", "logistic", "softmax"]
+
+
+class Objective(ABC):
+    """A loss as the boosting packages take it: `softmax`, `logistic` and `focal` make them. Picklable.
+
+    Called as ``objective(margin, data)``, with data that have ``get_label()`` and ``get_weight()``
+    (``xgboost.DMatrix``, ``lightgbm.Dataset``), or as ``objective(target, margin, sample_weight=None)``, it returns
+    gradient and Hessian: arrays of the shape and memory order of the margins, of float32. Margins are read where they
+    lie.
+    """
+
+    _metric_name: str
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+
+    def __call__(self, first: Any, second: Any, sample_weight: ArrayLike | None = None) -> tuple[Array, Array]:
+        """Gradient and Hessian of each row's own loss, in either convention."""
+        if hasattr(second, "get_label"):
+            margin, target, sample_weight = first, second.get_label(), second.get_weight()
+        else:
+            target, margin = first, second
+        margin = np.asarray(margin)
+        # Halves of one array, which more often is large enough for huge pages: faults of fresh pages would cost most.
+        both = np.empty((2, margin.size), np.float32)
+        order: Literal["C", "F"] = "F" if margin.flags.fnc else "C"
+        grad, hess = (half.reshape(margin.shape, order=order) for half in both)
+        self._derivatives(margin, np.asarray(target), _weights(sample_weight), grad, hess)
+        return grad, hess
+
+    @property
+    def metric(self) -> Metric:
+        """The mean of this loss as a metric of the same packages: of margins, with sample weights."""
+        return Metric(self)
+
+    @abstractmethod
+    def predict_proba(self, margin: ArrayLike) -> Array:
+        """Probabilities of the classes, one a column, from margins as the packages predict them (raw)."""
+
+    @abstractmethod
+    def _derivatives(self, margin: Array, target: Array, weight: Array | None, grad: Array, hess: Array) -> None: ...
+
+    @abstractmethod
+    def _losses(self, margin: Array, target: Array) -> Array: ...
+
+    @abstractmethod
+    def _row_weights(self, target: Array) -> NDArray[np.float64]: ...
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self._options.items())
+        return f"logitloss.boosting.{type(self).__name__[1:].lower()}({options})"
+
+
+class Metric:
+    """The weighted mean of an objective's loss, as the boosting packages take metrics. Less is better.
+
+    It is the ``custom_metric`` of ``xgboost.train``, the ``eval_metric`` of ``XGBClassifier`` and ``LGBMClassifier``,
+    the ``feval`` of ``lightgbm.train`` and the ``eval_metric`` of CatBoost, and returns what the caller wants: a name
+    and a value, a value, or a name, a value and False. It takes margins, which the packages hand over beside a custom
+    objective. Picklable.
+
+    >>> from logitloss import boosting
+    >>> print(boosting.logistic().metric([0, 1], [0.0, 0.0]))
+    0.6931471805599453
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+        self.__name__ = objective._metric_name  # under which XGBoost reports it
+
+    def __call__(self, first: Any, second: Any, *lightgbm: Any, sample_weight: ArrayLike | None = None) -> Any:
+        """The mean loss of ``(margin, data)`` or ``(target, margin)``; LGBMClassifier adds a weight and a group."""
+        if hasattr(second, "get_label"):
+            value = self._mean(second.get_label(), first, second.get_weight())
+            return (self.__name__, value, False) if hasattr(second, "get_field") else (self.__name__, value)
+        if lightgbm:
+            return self.__name__, self._mean(first, second, lightgbm[0]), False
+        return self._mean(first, second, sample_weight)
+
+    def _mean(self, target: ArrayLike, margin: ArrayLike, sample_weight: ArrayLike | None) -> float:
+        total, weight = self._sums(np.asarray(target), np.asarray(margin), _weights(sample_weight))
+        return total / weight if weight != 0 else float("nan")
+
+    def _sums(self, target: Array, margin: Array, sample_weight: Array | None) -> tuple[float, float]:
+        losses = self.objective._losses(margin, target).astype(np.float64, copy=False)
+        weight = self.objective._row_weights(target)
+        if sample_weight is not None:
+            losses, weight = losses * sample_weight, weight * sample_weight
+        return float(losses.sum()), float(weight.sum())
+
+    # What CatBoost asks.
+    def is_max_optimal(self) -> bool:
+        """False: less is better."""
+        return False
+
+    def evaluate(self, approxes: Sequence[Any], target: Any, weight: Any) -> tuple[float, float]:
+        """Sum of the weighted losses and of the weights; `approxes`: one sequence of margins an output."""
+        margins = [_numbers(approx) for approx in approxes]
+        margin = margins[0] if len(margins) == 1 else np.stack(margins, axis=1)
+        return self._sums(_numbers(target), margin, None if weight is None else _weights(_numbers(weight)))
+
+    def get_final_error(self, error: float, weight: float) -> float:
+        """The quotient of these sums."""
+        return error / (weight + 1e-38)
+
+
+def _weights(weight: Any) -> Array | None:
+    """Weights as an array; XGBoost has none of size 0 in the place of None."""
+    array = None if weight is None else np.asarray(weight)
+    return None if array is None or array.size == 0 else array
+
+
+def _numbers(container: Any) -> NDArray[np.float64]:
+    """CatBoost's containers have a length and numbers, and are no arrays."""
+    return np.fromiter(container, np.float64, len(container))
+
+
+class _Softmax(Objective):
+    _metric_name = "cross_entropy"
+
+    def predict_proba(self, margin: ArrayLike) -> Array:
+        return np.asarray(probabilities(margin, axis=-1))
+
+    def _derivatives(self, margin: Array, target: Array, weight: Array | None, grad: Array, hess: Array) -> None:
+        options = self._options | {"sample_weight": weight, "ignore_index": None}
+        cross_entropy_grad_hess(_matrix(margin), target, grad_out=grad, hess_out=hess, **options)
+
+    def _losses(self, margin: Array, target: Array) -> Array:
+        options = {name: value for name, value in self._options.items() if name != "hessian"}
+        return np.asarray(
+            cross_entropy(_matrix(margin), _labels(target), ignore_index=None, reduction="none", **options)
+        )
+
+    def _row_weights(self, target: Array) -> NDArray[np.float64]:
+        class_weight = self._options["class_weight"]
+        if class_weight is None:
+            return np.ones(target.shape)
+        return np.asarray(class_weight, dtype=np.float64)[_labels(target)]
+
+
+def _labels(target: Array) -> Array:
+    """Labels that may be stored as floats, as integers."""
+    labels = target.astype(np.int64)
+    if not np.array_equal(labels, target):
+        raise ValueError("target: got labels that are no integers, expected class indices")
+    return labels
+
+
+def _matrix(margin: Array) -> Array:
+    if margin.ndim != 2:
+        raise ValueError(f"margin: got shape {margin.shape}, expected one column a class")
+    return margin
+
+
+class _Binary(Objective):
+    """What objectives of one output share. A margin may be a column."""
+
+    _loss: ClassVar[Callable[..., Any]]
+    _grad_hess: ClassVar[Callable[..., Any]]
+    _kind: ClassVar[dict[str, str]]  # of the Hessian
+
+    def predict_proba(self, margin: ArrayLike) -> Array:
+        positive = np.asarray(margin)
+        return np.asarray(probabilities(np.stack([np.zeros_like(positive), positive], axis=-1), axis=-1))
+
+    def calc_ders_range(self, approxes: Any, targets: Any, weights: Any) -> list[tuple[float, float]]:
+        """First and second derivative of the negated loss of each object, as CatBoost asks for them."""
+        weight = None if weights is None else _weights(_numbers(weights))
+        grad, hess = self._grad_hess(
+            _numbers(approxes), _numbers(targets), weight=weight, **self._kind, **self._options
+        )
+        return list(zip((-grad).tolist(), (-hess).tolist(), strict=True))
+
+    def _derivatives(self, margin: Array, target: Array, weight: Array | None, grad: Array, hess: Array) -> None:
+        shape = margin.shape
+        self._grad_hess(
+            margin,
+            target.reshape(shape),
+            weight=None if weight is None else weight.reshape(shape),
+            grad_out=grad,
+            hess_out=hess,
+            **self._kind,
+            **self._options,
+        )
+
+    def _losses(self, margin: Array, target: Array) -> Array:
+        return np.asarray(self._loss(margin.reshape(target.shape), target, reduction="none", **self._options))
+
+    def _row_weights(self, target: Array) -> NDArray[np.float64]:
+        return np.ones(target.shape)
+
+
+class _Logistic(_Binary):
+    _metric_name = "binary_cross_entropy"
+    _loss = staticmethod(bce_with_logits)
+    _grad_hess = staticmethod(bce_with_logits_grad_hess)
+    _kind: ClassVar = {"hessian": "exact"}
+
+
+class _Focal(_Binary):
+    _metric_name = "focal_loss"
+    _loss = staticmethod(sigmoid_focal_loss)
+    _grad_hess = staticmethod(sigmoid_focal_loss_grad_hess)
+    _kind: ClassVar = {"hessian": "clipped"}
+
+
+def softmax(
+    *,
+    hessian: Literal["exact", "upper", "friedman", "abs"] = "upper",
+    class_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+) -> Objective:
+    """Softmax cross-entropy of margins with a column a class.
+
+    Parameters
+    ----------
+    hessian : {"exact", "upper", "friedman", "abs"}
+        As in `cross_entropy_grad_hess`. With "upper" the margins are those of XGBoost's ``multi:softprob``, with
+        "friedman" those of LightGBM's ``multiclass``.
+    class_weight : array_like, optional
+        One number a class: multiplies the loss of its rows.
+    label_smoothing : float
+        In [0, 1].
+
+    Returns
+    -------
+    Objective
+
+    Notes
+    -----
+    The packages start from other margins beside a custom objective than beside their own. To get the same, start both
+    from 0: ``base_score=[1 / K] * K`` for XGBoost with K classes, ``boost_from_average=False`` for LightGBM.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from logitloss import boosting
+    >>> objective = boosting.softmax(hessian="friedman")
+    >>> grad, hess = objective(np.array([0.0]), np.zeros((1, 2)), sample_weight=np.array([2.0]))
+    >>> print(grad, hess)
+    [[-1.  1.]] [[1. 1.]]
+    """
+    return _Softmax(hessian=hessian, class_weight=class_weight, label_smoothing=label_smoothing)
+
+
+def logistic(*, pos_weight: float | None = None, label_smoothing: float = 0.0) -> Objective:
+    """Binary cross-entropy of one margin a row, with its exact Hessian.
+
+    Parameters
+    ----------
+    pos_weight : float, optional
+        Multiplies the loss of positives; XGBoost and LightGBM call it ``scale_pos_weight``.
+    label_smoothing : float
+        e in [0, 1]: targets t become ``(1-e) t + e/2``.
+
+    Returns
+    -------
+    Objective
+        Also the ``loss_function`` of CatBoost.
+
+    Notes
+    -----
+    The margins are those of the packages' own logistic objectives, if both start from 0: for XGBoost ``base_score=0.5``
+    beside its own objective (and ``XGBClassifier``) and 0 beside this one, for LightGBM and CatBoost
+    ``boost_from_average=False``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from logitloss import boosting
+    >>> print(boosting.logistic()(np.array([1, 0]), np.zeros(2)))
+    (array([-0.5,  0.5], dtype=float32), array([0.25, 0.25], dtype=float32))
+    """
+    return _Logistic(pos_weight=pos_weight, label_smoothing=label_smoothing)
+
+
+def focal(*, gamma: float = 2.0, alpha: float | None = None) -> Objective:
+    """Sigmoid focal loss of one margin a row, with its Hessian clipped at 0.
+
+    Parameters
+    ----------
+    gamma : float
+        >= 0: how much less the rows weigh that are classified well. With 0 it is `logistic`.
+    alpha : float or None
+        In [0, 1]: weight of positives, and ``1 - alpha`` of negatives. None: both 1.
+
+    Returns
+    -------
+    Objective
+        Also the ``loss_function`` of CatBoost.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from logitloss import boosting
+    >>> grad, hess = boosting.focal()(np.array([1, 1]), np.array([4.0, -4.0]))
+    >>> print(hess)
+    [5.101136e-05 0.000000e+00]
+    """
+    return _Focal(gamma=gamma, alpha=alpha)
