@@ -35,6 +35,7 @@ from ._regression import (
 from ._softmax import (
     log_softmax,
     log_softmax_vjp,
+    logmeanexp,
     logsumexp,
     logsumexp_value_and_grad,
     softmax,
@@ -63,6 +64,7 @@ __all__ = [
     "kl_divergence",
     "log_softmax",
     "log_softmax_vjp",
+    "logmeanexp",
     "logsumexp",
     "logsumexp_value_and_grad",
     "mean_absolute_error",

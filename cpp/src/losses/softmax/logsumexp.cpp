@@ -12,6 +12,7 @@
 #include "logits/logit_rows.hpp"
 #include "logits/store_mode.hpp"
 #include "runtime/entry.hpp"
+#include "traversal/masked_rows.hpp"
 
 namespace logitloss {
 namespace detail {
@@ -20,6 +21,9 @@ namespace {
 constexpr double quiet_nan = std::numeric_limits<double>::quiet_NaN();
 
 enum class Written { nothing, softmax, log_softmax };
+
+/// What a row's value is the logarithm of.
+enum class Value { sum, mean };
 
 /// What a row's end leaves for merging with other rows.
 template <class T>
@@ -65,15 +69,16 @@ public:
         Patch<T> single;  // of a row of one class, whose probability is 1 without rounding
     };
 
-    SoftmaxRows(const Argument& x, const std::vector<int>& axes, Written written)
+    SoftmaxRows(const Argument& x, const std::vector<int>& axes, Written written, Value value = Value::sum)
         : kernels_(detail::kernels()),
           written_(written),
+          value_(value),
           x_(x),
           axes_(axes),
           positions_(without_axes(x.shape, axes)),
           classes_(at_axes(x.shape, axes)) {}
 
-    void run(const Argument& upstream, const Output& lse, LogSumExpState* states, const Output& out, int num_threads) {
+    void run(const Argument& where, const Argument& upstream, const Output& lse, LogSumExpState* states, const Output& out, int num_threads) {
         const Shape rows = without_axes(x_.shape, axes_);
         positions_.add(without_axes(x_.strides, axes_));
         classes_.add(at_axes(x_.strides, axes_));
@@ -84,9 +89,10 @@ public:
         const int out_operand = out.given() ? positions_.add(without_axes(out.strides, axes_)) : -1;
         if (out.given())
             classes_.add(at_axes(out.strides, axes_));
-        positions_.simplify(true);
-        classes_.simplify(true);
-        logits_ = RowInput<T>(x_, positions_, 0, classes_, 0);
+        const RowPlan plan = simplified(where);
+        const RowMask mask = where.given() ? RowMask(where, positions_.operands() - 1, classes_, classes_.operands() - 1)
+                                           : RowMask();
+        logits_ = {RowInput<T>(x_, positions_, 0, classes_, 0), mask};
         if (lse.given())
             lse_ = RowResults(lse, lse_operand);
         if (upstream.given())
@@ -98,7 +104,7 @@ public:
             mode_ = choose_store_mode(out.view.data == x_.view.data, positions_.count() * classes_.count() * sizeof(T),
                                       out_.direct());
         }
-        LogitRows<T, SoftmaxRows>(*this, plan_rows<T>(positions_, classes_), staged).run(num_threads);
+        LogitRows<T, SoftmaxRows>(*this, plan, staged).run(num_threads);
     }
 
     // What LogitRows asks.
@@ -110,7 +116,7 @@ public:
         sums.aside.lse[0] = 0.0;  // wanted of rows that need float64 only, which set it
     }
     const T* logits(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
-        return logits_.read(place, first, n, scratch.logits);
+        return logits_.read(place, first, n, scratch.logits, scratch.mask);
     }
     template <class Half>
     const Half* stored_logits(const RowPlace& place, std::size_t first) const {
@@ -135,7 +141,7 @@ public:
         const SoftmaxRows& call;
 
         explicit FewRows(const SoftmaxRows& rows) : call(rows) {
-            takes = true;
+            takes = call.value_ == Value::sum;
             if (!call.writes())
                 task = FewClassTask::log_sum_exp;
             else if (!call.writes_exponentials())
@@ -146,7 +152,7 @@ public:
             states = call.states_.given();
         }
         void begin(const RowTile& tile, FewClassRows& rows, FewClasses& in, Scratch<T>& scratch) const {
-            set_input(in, call.logits_, call.kernels(), tile, scratch.logit_columns);
+            set_input(in, call.logits_, call.kernels(), tile, scratch.logit_columns, scratch.mask);
             if (!call.writes())
                 return;
             set_output(in, call.out_.layout(tile, scratch.out_columns));
@@ -168,7 +174,9 @@ public:
     FewRows few_classes() const { return FewRows(*this); }
 
     void finish_rows(const RowTile& tile, RowLanes<T>& sums) const {
-        if (lse_.given())
+        if (lse_.given() && value_ == Value::mean)
+            set_means(tile, sums);
+        else if (lse_.given())
             lse_.set(tile, sums.whole.lse);
         if (states_.given())
             for (std::size_t r = 0; r < tile.count; ++r)
@@ -249,7 +257,7 @@ public:
     }
 
     Columns<const T> columns(const RowTile& tile, const RowLanes<T>&, Scratch<T>& scratch) const {
-        return logits_.columns(kernels(), tile, classes_.count(), scratch.logit_columns);
+        return logits_.columns(kernels(), tile, classes_.count(), scratch.logit_columns, scratch.mask);
     }
     bool reads_columns_again() const { return written_ == Written::log_softmax; }
     NextTile next(const RowTile& tile) const { return logits_.next(tile, classes_.count()); }
@@ -273,6 +281,82 @@ public:
 private:
     const Kernels<T>& kernels() const { return kernels_.of<T>(); }
 
+    /// Adds the mask to the operands, and simplifies. How rows are cut up follows from what it masks alone: results are
+    /// those of -inf in its place.
+    RowPlan simplified(const Argument& where) {
+        Positions rows = positions_;
+        Positions classes = classes_;
+        if (where.given()) {
+            const Shape strides = broadcast_strides(where, x_.shape);
+            positions_.add(without_axes(strides, axes_));
+            classes_.add(at_axes(strides, axes_));
+        }
+        positions_.simplify(true);
+        classes_.simplify(true);
+        if (!where.given())
+            return plan_rows<T>(positions_, classes_);
+        rows.simplify(true);
+        classes.simplify(true);
+        return plan_rows<T>(rows, classes);
+    }
+
+    /// Note [log-mean-exp]: the sum over exp(max) is divided while it is a number in two parts, and the logarithm and max
+    /// are added with one rounding. The error of float32 sums, and that of float64 ones near 0, would show where the
+    /// mean's logarithm is not large: such rows are summed again, beside their maximum, as those of Note [log-sum-exp near
+    /// 0] are.
+    void set_means(const RowTile& tile, const RowLanes<T>& sums) const {
+        LogSumExpEnds<double> ends;
+        double count[most_lanes], log_count[most_lanes];
+        std::fill(count, count + tile.lanes, 1.0);
+        for (std::size_t r = 0; r < tile.count; ++r)
+            count[r] = static_cast<double>(logits_.count(tile.place(r), classes_.count()));
+        kernels_.float64.log(count, tile.lanes, log_count);
+        std::fill(ends.near, ends.near + tile.lanes, 1.0);
+        ends.divisor = count;
+        for (std::size_t r = 0; r < tile.lanes; ++r) {
+            const LogSumExpState state = r < tile.count ? state_of(sums, r) : LogSumExpState{quiet_nan, 0.0, 0.0, 0.0};
+            const bool finite = std::isfinite(state.max);
+            const SumPair others = finite && is_near(state, log_count[r]) ? sum_beside(tile.place(r), state.max)
+                                                                          : SumPair{state.others, state.rest};
+            ends.max[r] = finite ? state.max : 0.0;
+            ends.others[r] = finite ? others.first : 0.0;
+            ends.others_rest[r] = finite ? others.second : 0.0;
+        }
+        kernels_.float64.paired_ends(&ends, nullptr, tile.lanes);
+        for (std::size_t r = 0; r < tile.count; ++r)
+            if (count[r] == 0.0)
+                ends.lse[r] = quiet_nan;
+            else if (!std::isfinite(sums.whole.lse[r]))
+                ends.lse[r] = sums.whole.lse[r];
+        lse_.set(tile, ends.lse);
+    }
+    /// Whether neither the logarithm of the mean nor its distance from the maximum is large.
+    static bool is_near(const LogSumExpState& state, double log_count) {
+        const double mean = state.value - log_count;
+        return std::fabs(mean) < 2.0 && std::fabs(mean - state.max) < 2.0;
+    }
+    /// 2^512 (sum_j exp(x_j - max) - 1) in two parts, from numbers of float64.
+    SumPair sum_beside(const RowPlace& place, double max) const {
+        constexpr std::size_t piece = 256;
+        T x[piece];
+        unsigned char bytes[piece];
+        double wide[piece];
+        MaskBuffer mask{bytes};
+        PairedSum below;
+        double met = 0.0;
+        for (std::size_t first = 0; first < classes_.count(); first += piece) {
+            const std::size_t n = std::min(piece, classes_.count() - first);
+            const T* values = logits_.read(place, first, n, Buffer<T>(x), mask);
+            std::copy(values, values + n, wide);
+            const SumBelow block = kernels_.float64.paired_exponentials(wide, n, max);
+            met += block.met;
+            below.add(block.below);
+        }
+        PairedSum others(SumPair{(met - 1.0) * 0x1p512, 0.0});
+        others.add(below.value());
+        return others.value();
+    }
+
     /// Whether the kernels' exponentials do not do under such a factor, which is NaN, infinite or makes numbers of those
     /// that T has taken for 0.
     static bool is_beyond(double scale) { return !(std::fabs(scale) <= 0x1p50); }
@@ -285,10 +369,11 @@ private:
 
     const KernelTable& kernels_;
     Written written_;
+    Value value_;
     const Argument& x_;
     const std::vector<int>& axes_;
     Positions positions_, classes_;
-    RowInput<T> logits_;
+    MaskedInput<T> logits_;
     RowNumbers upstream_;
     RowResults lse_;
     RowStates states_;
@@ -299,30 +384,34 @@ private:
 /// Checks everything, then computes: `lse` and `out` may be missing, `upstream` belongs to `out`.
 void run_softmax_family(const ArrayView& x_view, const char* x_name, const ArrayView& upstream_view,
                         const MutableArrayView& lse_view, const MutableArrayView& out_view, const char* out_name,
-                        Written written, const SoftmaxOptions& options) {
+                        Written written, const SoftmaxOptions& options, Value value = Value::sum) {
     const Argument x(x_name, x_view);
+    const Argument where("where", options.where);
     const Argument upstream("upstream", upstream_view);
     const Output lse("out", lse_view);
     const Output out(out_name, out_view);
     require_floating(x);
     const std::vector<int> axes = normalized_axes(options.axes, x.shape.size());
     const Shape lse_shape = without_axes(x.shape, axes);
-    require_value_and_grad(x, lse_shape, {&x, &upstream}, lse, out);
+    require_mask(where, x.shape);
+    require_value_and_grad(x, lse_shape, {&x, &upstream, &where}, lse, out);
     if (upstream.given())
         broadcast_strides(upstream, lse_shape);
     with_arithmetic_type(x.view.dtype, [&](auto number) {
-        SoftmaxRows<decltype(number)> rows(x, axes, written);
-        rows.run(upstream, lse, nullptr, out, options.num_threads);
+        SoftmaxRows<decltype(number)> rows(x, axes, written, value);
+        rows.run(where, upstream, lse, nullptr, out, options.num_threads);
     });
 }
 
 void run_states(const ArrayView& a, LogSumExpState* states, const SoftmaxOptions& options) {
     const Argument x("a", a);
+    const Argument where("where", options.where);
     require_floating(x);
     const std::vector<int> axes = normalized_axes(options.axes, x.shape.size());
+    require_mask(where, x.shape);
     with_arithmetic_type(x.view.dtype, [&](auto number) {
         SoftmaxRows<decltype(number)> rows(x, axes, Written::nothing);
-        rows.run(Argument("upstream", {}), Output("out", {}), states, Output("grad_out", {}), options.num_threads);
+        rows.run(where, Argument("upstream", {}), Output("out", {}), states, Output("grad_out", {}), options.num_threads);
     });
 }
 
@@ -338,6 +427,13 @@ std::vector<std::ptrdiff_t> row_shape(const ArrayView& a, const SoftmaxOptions& 
 void logsumexp(const ArrayView& a, const MutableArrayView& out, const SoftmaxOptions& options) {
     detail::enter(
         [&] { detail::run_softmax_family(a, "a", {}, out, {}, "grad_out", detail::Written::nothing, options); });
+}
+
+void logmeanexp(const ArrayView& a, const MutableArrayView& out, const SoftmaxOptions& options) {
+    detail::enter([&] {
+        detail::run_softmax_family(a, "a", {}, out, {}, "grad_out", detail::Written::nothing, options,
+                                   detail::Value::mean);
+    });
 }
 
 std::vector<std::ptrdiff_t> shape_of_rows(const ArrayView& a, const SoftmaxOptions& options) {
