@@ -117,9 +117,9 @@ def logmeanexp(
     ndarray or NumPy scalar
         float64 for float64 input, otherwise float32. With m the largest element, within 1 ulp (float32) or 1.5 ulp
         (float64) of the true value where that is at least 1 in magnitude, and elsewhere of the larger of its size and
-        its distance from m: no difference of two logarithms is rounded, and equal elements give themselves. No element:
-        NaN, as the mean of nothing is, but without a warning. All ``-inf``: ``-inf``. With ``+inf``: ``+inf``. With NaN:
-        NaN.
+        its distance from m: no difference of two logarithms is rounded, and equal elements give themselves. (With `b`
+        it may be a few ulp where these are below 1e-13.) No element: NaN, as the mean of nothing is, but without a
+        warning. All ``-inf``: ``-inf``. With ``+inf``: ``+inf``. With NaN: NaN.
 
     Raises
     ------

@@ -45,7 +45,8 @@ void weighted_logsumexp(const ArrayView& a, const ArrayView& b, const MutableArr
 void logmeanexp(const ArrayView& a, const MutableArrayView& out, const SoftmaxOptions& options = {});
 
 /// The same with weights:  out = log(sum_j b_j exp(a_j) / n), NaN of a negative sum. n counts elements of any weight.
-/// `a`, `b` and `out` are as for weighted_logsumexp.
+/// `a`, `b` and `out` are as for weighted_logsumexp. An error may be a few ulp where the result and its distance from m are
+/// below 1e-13.
 void weighted_logmeanexp(const ArrayView& a, const ArrayView& b, const MutableArrayView& out,
                          const SoftmaxOptions& options = {});
 

@@ -6,6 +6,7 @@ void keep(const T* x, const unsigned char* where, std::size_t n, T fill, T* out)
     constexpr std::size_t lanes = Vec<T>::lanes;
     std::size_t i = 0;
     for (; i + lanes <= n; i += lanes) {
+        prefetch_far(x + i, block_size * sizeof(float));
         prefetch_near(x + i, 4096);
         store(out + i, load_where(x + i, where + i, fill));
     }

@@ -138,19 +138,40 @@ void gather(const Line& line, const char* data, std::size_t n, T* out) {
 
 namespace {
 
-/// Up to 64 elements, some of them masked: those that are kept are brought together first, without a branch on each.
+/// How many of where_group elements from i on a mask keeps.
+enum class Kept { none, some, all };
+
+Kept kept_of(const unsigned char* where, std::size_t i, std::size_t n) {
+    const std::size_t end = std::min(n, i + where_group);
+    unsigned char least = 255;
+    unsigned char most = 0;
+    for (; i < end; ++i) {
+        least = std::min(least, where[i]);
+        most = std::max(most, where[i]);
+    }
+    return least != 0 ? Kept::all : most == 0 ? Kept::none : Kept::some;
+}
+
+/// Up to where_group elements, some of them masked: those that are kept are brought together, without a branch on each.
 template <class T>
 void gather_some(const Line& line, const char* data, const unsigned char* where, std::size_t n, T fill, T* out) {
-    static constexpr char nothing[sizeof(double)] = {};
+    std::uint8_t index[where_group];
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+        index[kept] = static_cast<std::uint8_t>(i);
+        kept += where[i] != 0;
+    }
     char items[where_group * sizeof(double)];
+    T numbers[where_group];
     with_stored_type(line.dtype, [&](auto stored) {
         constexpr std::size_t size = sizeof(stored);
-        for (std::size_t i = 0; i < n; ++i, data += line.stride)
-            std::memcpy(items + i * size, where[i] != 0 ? data : nothing, size);
-        gather<T>({line.dtype, line.byteswapped, static_cast<std::ptrdiff_t>(size)}, items, n, out);
+        for (std::size_t j = 0; j < kept; ++j)
+            std::memcpy(items + j * size, data + index[j] * line.stride, size);
+        gather<T>({line.dtype, line.byteswapped, static_cast<std::ptrdiff_t>(size)}, items, kept, numbers);
     });
-    for (std::size_t i = 0; i < n; ++i)
-        out[i] = where[i] != 0 ? out[i] : fill;
+    std::fill(out, out + n, fill);
+    for (std::size_t j = 0; j < kept; ++j)
+        out[index[j]] = numbers[j];
 }
 
 }  // namespace
@@ -159,16 +180,19 @@ template <class T>
 void gather_where(const Line& line, const char* data, const unsigned char* where, std::size_t n, T fill, T* out) {
     if (line.dtype == dtype_of<T>() && contiguous<T>(line))
         return kernels().of<T>().keep(reinterpret_cast<const T*>(data), where, n, fill, out);
-    for (std::size_t i = 0; i < n; i += where_group) {
-        const std::size_t run = std::min(where_group, n - i);
+    std::size_t end = 0;
+    for (std::size_t i = 0; i < n; i = end) {
+        const Kept kept = kept_of(where, i, n);
+        end = std::min(n, i + where_group);
+        while (kept != Kept::some && end < n && kept_of(where, end, n) == kept)
+            end = std::min(n, end + where_group);
         const char* from = data + static_cast<std::ptrdiff_t>(i) * line.stride;
-        const auto masked = static_cast<std::size_t>(std::count(where + i, where + i + run, 0));
-        if (masked == 0)
-            gather(line, from, run, out + i);
-        else if (masked == run)
-            std::fill(out + i, out + i + run, fill);
+        if (kept == Kept::all)
+            gather(line, from, end - i, out + i);
+        else if (kept == Kept::none)
+            std::fill(out + i, out + end, fill);
         else
-            gather_some(line, from, where + i, run, fill, out + i);
+            gather_some(line, from, where + i, end - i, fill, out + i);
     }
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <limits>
 
 #include "arguments/arguments.hpp"
@@ -97,7 +98,7 @@ private:
     bool direct_ = true;
 };
 
-/// A RowInput with a mask, or without: what is masked comes as `fill`, and from a buffer.
+/// A RowInput with a mask, or without. What is masked comes as `fill`, and with it what lies beside it from a buffer.
 template <class T>
 class MaskedInput : public RowInput<T> {
 public:
@@ -117,6 +118,8 @@ public:
         if (!mask_.given())
             return RowInput<T>::read(place, first, n, buffer);
         const unsigned char* where = mask_.read(place, first, n, mask_buffer);
+        if (this->direct_ && std::memchr(where, 0, n) == nullptr)
+            return RowInput<T>::read(place, first, n, buffer);
         this->lines_.for_pieces(this->data_ + place.offset[this->operand_], first, n,
                                 [&](const Line& line, char* start, std::size_t done, std::size_t run) {
                                     gather_where(line, start, where + done, run, masked, buffer.data() + done);

@@ -148,6 +148,10 @@ class Case:
     def hard(self) -> np.ndarray:
         return (self.words("hard", *self.shape) & np.uint64(1)).astype(np.uint8)
 
+    def mask(self) -> np.ndarray:
+        """Half of the elements."""
+        return self.hard().reshape(self.x.shape).view(bool)
+
     def halves(self, array: str, count: int, least: int) -> np.ndarray:
         """Weights: least/2, (least+1)/2, (least+2)/2 or (least+3)/2."""
         return ((self.words(array, count) >> np.uint64(62)).astype(np.float32) + np.float32(least)) * np.float32(0.5)
@@ -246,6 +250,10 @@ FUNCTIONS: dict[str, Callable[[Case, int], Any]] = {
     "accuracy": lambda c, n: ll.accuracy(c.probabilities(), c.labels(), axis=c.axis, top_k=3, num_threads=n),
     "error_rate": lambda c, n: ll.error_rate(c.probabilities(), c.labels(), axis=c.axis, top_k=2, num_threads=n),
     "perplexity": lambda c, n: ll.perplexity(c.x, num_threads=n),
+    "softmax-where": lambda c, n: ll.softmax(c.x, axis=c.axis, where=c.mask(), num_threads=n),
+    "log_softmax-where": lambda c, n: ll.log_softmax(c.x, axis=c.axis, where=c.mask(), num_threads=n),
+    "logmeanexp": lambda c, n: ll.logmeanexp(c.x, axis=c.axis, num_threads=n),
+    "logmeanexp-where": lambda c, n: ll.logmeanexp(c.x, axis=c.axis, where=c.mask(), num_threads=n),
     "weighted_logsumexp": lambda c, n: ll.logsumexp(
         c.x, axis=c.axis, b=c.signed_weights(), return_sign=True, num_threads=n
     ),

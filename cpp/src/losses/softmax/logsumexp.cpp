@@ -78,7 +78,8 @@ public:
           positions_(without_axes(x.shape, axes)),
           classes_(at_axes(x.shape, axes)) {}
 
-    void run(const Argument& where, const Argument& upstream, const Output& lse, LogSumExpState* states, const Output& out, int num_threads) {
+    void run(const Argument& where, const Argument& upstream, const Output& lse, LogSumExpState* states,
+             const Output& out, int num_threads) {
         const Shape rows = without_axes(x_.shape, axes_);
         positions_.add(without_axes(x_.strides, axes_));
         classes_.add(at_axes(x_.strides, axes_));
@@ -90,8 +91,8 @@ public:
         if (out.given())
             classes_.add(at_axes(out.strides, axes_));
         const RowPlan plan = simplified(where);
-        const RowMask mask = where.given() ? RowMask(where, positions_.operands() - 1, classes_, classes_.operands() - 1)
-                                           : RowMask();
+        const RowMask mask =
+            where.given() ? RowMask(where, positions_.operands() - 1, classes_, classes_.operands() - 1) : RowMask();
         logits_ = {RowInput<T>(x_, positions_, 0, classes_, 0), mask};
         if (lse.given())
             lse_ = RowResults(lse, lse_operand);
@@ -112,7 +113,9 @@ public:
     const KernelTable& table() const { return kernels_; }
     SetAside set_aside() const { return written_ == Written::log_softmax ? SetAside::largest : SetAside::none; }
     EndParts end_parts() const { return EndParts::gap; }
-    void read_rows(const RowTile&, RowLanes<T>& sums) const {
+    void read_rows(const RowTile& tile, RowLanes<T>& sums) const {
+        if (value_ == Value::mean)
+            count_elements(tile, sums);
         sums.aside.lse[0] = 0.0;  // wanted of rows that need float64 only, which set it
     }
     const T* logits(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
@@ -129,11 +132,12 @@ public:
 
     bool has_losses() const { return false; }
     bool has_values() const { return lse_.given() || states_.given(); }
+    bool sums_again() const { return states_.given() || value_ == Value::mean; }
     /// A state merges with whatever comes, and may be near 0 then. Where many classes share the sum their errors cancel.
-    double summed_again_below(std::size_t classes) const {
-        if (!states_.given())
-            return 0.0;
-        return classes <= 128 ? std::numeric_limits<double>::infinity() : 3.0;
+    bool sums_again(const RowLanes<T>& sums, std::size_t r) const {
+        if (states_.given())
+            return classes_.count() <= 128 || sums.whole.above_max[r] < 3.0;
+        return value_ == Value::mean && distance_from_0(sums, r) < 2.0;
     }
 
     /// Rows of few classes.
@@ -300,61 +304,81 @@ private:
         return plan_rows<T>(rows, classes);
     }
 
-    /// Note [log-mean-exp]: the sum over exp(max) is divided while it is a number in two parts, and the logarithm and max
-    /// are added with one rounding. The error of float32 sums, and that of float64 ones near 0, would show where the
-    /// mean's logarithm is not large: such rows are summed again, beside their maximum, as those of Note [log-sum-exp near
-    /// 0] are.
-    void set_means(const RowTile& tile, const RowLanes<T>& sums) const {
-        LogSumExpEnds<double> ends;
-        double count[most_lanes], log_count[most_lanes];
-        std::fill(count, count + tile.lanes, 1.0);
+    // Means: `value` of RowLanes has a row's number of elements, `linear` its logarithm.
+
+    void count_elements(const RowTile& tile, RowLanes<T>& sums) const {
+        std::fill(sums.value, sums.value + tile.lanes, 1.0);
         for (std::size_t r = 0; r < tile.count; ++r)
-            count[r] = static_cast<double>(logits_.count(tile.place(r), classes_.count()));
-        kernels_.float64.log(count, tile.lanes, log_count);
+            sums.value[r] = static_cast<double>(logits_.count(tile.place(r), classes_.count()));
+        kernels_.float64.log(sums.value, tile.lanes, sums.linear);
+    }
+    /// Of the logarithm of a row's mean and of its distance from the maximum, the size of the larger.
+    static double distance_from_0(const RowLanes<T>& sums, std::size_t r) {
+        return std::max(std::fabs(sums.whole.lse[r] - sums.linear[r]),
+                        std::fabs(sums.whole.above_max[r] - sums.linear[r]));
+    }
+    /// Note [log-mean-exp]: the sum over exp(max) is divided while it is a number in two parts; then its logarithm and max
+    /// are added with one rounding. Unlike a sum's, a mean's logarithm may be small beside the errors of all its
+    /// exponentials, wherever it is not large: such rows are summed again, as those of Note [log-sum-exp near 0] are. Where
+    /// even float64's two parts would lose digits, in rows of nearly equal elements near 0, what the exponentials lack of
+    /// 1 is summed in place of them.
+    void set_means(const RowTile& tile, const RowLanes<T>& sums) const {
+        constexpr double tiny = sizeof(T) == sizeof(float) ? 0x1p-24 : 0x1p-45;
+        LogSumExpEnds<double> ends;
+        double divisor[most_lanes];
         std::fill(ends.near, ends.near + tile.lanes, 1.0);
-        ends.divisor = count;
-        for (std::size_t r = 0; r < tile.lanes; ++r) {
-            const LogSumExpState state = r < tile.count ? state_of(sums, r) : LogSumExpState{quiet_nan, 0.0, 0.0, 0.0};
-            const bool finite = std::isfinite(state.max);
-            const SumPair others = finite && is_near(state, log_count[r]) ? sum_beside(tile.place(r), state.max)
-                                                                          : SumPair{state.others, state.rest};
-            ends.max[r] = finite ? state.max : 0.0;
-            ends.others[r] = finite ? others.first : 0.0;
-            ends.others_rest[r] = finite ? others.second : 0.0;
+        std::fill(ends.max, ends.max + tile.lanes, 0.0);
+        std::fill(ends.others, ends.others + tile.lanes, 0.0);
+        std::fill(ends.others_rest, ends.others_rest + tile.lanes, 0.0);
+        std::fill(divisor, divisor + tile.lanes, 1.0);
+        ends.divisor = divisor;
+        for (std::size_t r = 0; r < tile.count; ++r) {
+            const LogSumExpState state = state_of(sums, r);
+            if (!std::isfinite(state.max))
+                continue;
+            const bool is_tiny = distance_from_0(sums, r) < tiny;
+            ends.max[r] = state.max;
+            ends.others[r] = is_tiny ? mean_below_1(tile.place(r), state.max, sums.value[r]) * 0x1p512 : state.others;
+            ends.others_rest[r] = is_tiny ? 0.0 : state.rest;
+            divisor[r] = is_tiny ? 1.0 : sums.value[r];
         }
         kernels_.float64.paired_ends(&ends, nullptr, tile.lanes);
         for (std::size_t r = 0; r < tile.count; ++r)
-            if (count[r] == 0.0)
+            if (sums.value[r] == 0.0)
                 ends.lse[r] = quiet_nan;
             else if (!std::isfinite(sums.whole.lse[r]))
                 ends.lse[r] = sums.whole.lse[r];
         lse_.set(tile, ends.lse);
     }
-    /// Whether neither the logarithm of the mean nor its distance from the maximum is large.
-    static bool is_near(const LogSumExpState& state, double log_count) {
-        const double mean = state.value - log_count;
-        return std::fabs(mean) < 2.0 && std::fabs(mean - state.max) < 2.0;
-    }
-    /// 2^512 (sum_j exp(x_j - max) - 1) in two parts, from numbers of float64.
-    SumPair sum_beside(const RowPlace& place, double max) const {
+    /// The mean of exp(x_j - max) - 1.
+    double mean_below_1(const RowPlace& place, double max, double count) const {
         constexpr std::size_t piece = 256;
         T x[piece];
         unsigned char bytes[piece];
-        double wide[piece];
         MaskBuffer mask{bytes};
-        PairedSum below;
-        double met = 0.0;
+        StridedSum sum;
         for (std::size_t first = 0; first < classes_.count(); first += piece) {
             const std::size_t n = std::min(piece, classes_.count() - first);
-            const T* values = logits_.read(place, first, n, Buffer<T>(x), mask);
-            std::copy(values, values + n, wide);
-            const SumBelow block = kernels_.float64.paired_exponentials(wide, n, max);
-            met += block.met;
-            below.add(block.below);
+            const T masked = std::numeric_limits<T>::quiet_NaN();
+            const T* values = logits_.read(place, first, n, Buffer<T>(x), mask, masked);
+            for (std::size_t i = 0; i < n; ++i)
+                if (values[i] == values[i])
+                    sum.add(first + i, below_1(static_cast<double>(values[i]), max));
         }
-        PairedSum others(SumPair{(met - 1.0) * 0x1p512, 0.0});
-        others.add(below.value());
-        return others.value();
+        return sum.total() / count;
+    }
+    /// exp(x - max) - 1, to relative accuracy where x - max is tiny, as nearly all are in a row whose mean is.
+    double below_1(double x, double max) const {
+        const double gap = x - max;
+        if (gap < -0x1p-10) {
+            double e;
+            kernels_.float64.exp(&gap, 1, &e);
+            return e - 1.0;
+        }
+        const double back = gap - x;
+        const double lost = (x - (gap - back)) - (max + back);  // by the subtraction
+        const double series = 1.0 + gap / 2.0 * (1.0 + gap / 3.0 * (1.0 + gap / 4.0 * (1.0 + gap / 5.0)));
+        return gap * series + lost;
     }
 
     /// Whether the kernels' exponentials do not do under such a factor, which is NaN, infinite or makes numbers of those
@@ -411,7 +435,8 @@ void run_states(const ArrayView& a, LogSumExpState* states, const SoftmaxOptions
     require_mask(where, x.shape);
     with_arithmetic_type(x.view.dtype, [&](auto number) {
         SoftmaxRows<decltype(number)> rows(x, axes, Written::nothing);
-        rows.run(where, Argument("upstream", {}), Output("out", {}), states, Output("grad_out", {}), options.num_threads);
+        rows.run(where, Argument("upstream", {}), Output("out", {}), states, Output("grad_out", {}),
+                 options.num_threads);
     });
 }
 

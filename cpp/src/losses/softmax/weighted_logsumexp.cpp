@@ -142,8 +142,8 @@ private:
             weights.look(block.b, block.n);
         }
         const auto count = static_cast<double>(mean_ ? a_.count(place, plan.classes) : 1);
-        const SignedLog result = count == 0.0 ? SignedLog{quiet_nan, quiet_nan}
-                                              : end_of(place, plan, top, weights, count, buffers);
+        const SignedLog result =
+            count == 0.0 ? SignedLog{quiet_nan, quiet_nan} : end_of(place, plan, top, weights, count, buffers);
         out_.set(place, !signed_ && result.sign < 0.0 ? quiet_nan : result.log);
         if (signed_)
             sign_.set(place, result.sign);
