@@ -74,7 +74,7 @@ TEST_P(RowKernels, Keep) {
                 where[j] = random.below(2) == 0 ? 0 : static_cast<unsigned char>(1 + random.below(255));
                 want[j] = where[j] != 0 ? row[j] : T(-3);
             }
-            GetParam()->template of<T>().keep(row.data(), where.data(), n, T(-3), out.data());
+            this->template kernels<T>().keep(row.data(), where.data(), n, T(-3), out.data());
             EXPECT_EQ(out, want) << n;
         }
     };
