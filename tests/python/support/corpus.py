@@ -150,7 +150,7 @@ class Case:
 
     def mask(self) -> np.ndarray:
         """Half of the elements."""
-        return self.hard().reshape(self.x.shape).view(bool)
+        return self.lay(self.hard()).view(bool)
 
     def halves(self, array: str, count: int, least: int) -> np.ndarray:
         """Weights: least/2, (least+1)/2, (least+2)/2 or (least+3)/2."""
