@@ -52,6 +52,7 @@ ORIGINS = {
         "b": "SciPy: `b`",
         "keepdims": "SciPy: `keepdims`",
         "return_sign": "SciPy: `return_sign`",
+        "where": "NumPy: `where`",
         "y": "PyTorch: the saved output",
         "dy": "PyTorch: `grad_output`",
         "chunk": "own",

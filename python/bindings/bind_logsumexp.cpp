@@ -15,6 +15,12 @@ SoftmaxOptions options_of(const py::array& array, const py::object& axis, const 
     options.num_threads = as_num_threads(num_threads);
     return options;
 }
+SoftmaxOptions options_of(const py::array& array, const py::object& axis, const OptionalArray& where,
+                          const py::object& num_threads) {
+    SoftmaxOptions options = options_of(array, axis, num_threads);
+    options.where = where.view;
+    return options;
+}
 
 /// A log-sum-exp's result: one value a row, with the class axes kept at length 1 or not.
 class RowResult {
@@ -60,7 +66,8 @@ private:
 
 /// With weights or a sign: `a` and `b` broadcast against each other, as views.
 py::object weighted(const py::array& a, const py::object& b_object, const py::object& axis, bool keepdims,
-                    bool return_sign, const py::object& out, const py::object& num_threads) {
+                    bool return_sign, bool mean, const OptionalArray& where, const py::object& out,
+                    const py::object& num_threads) {
     const py::array b = as_array(b_object.is_none() ? py::object(py::int_(1)) : b_object, "b");
     dtype_of(b, "b");
     const py::tuple prepared = py::module_::import("logitloss._arrays").attr("weighted_operands")(a, b, b_object);
@@ -68,7 +75,7 @@ py::object weighted(const py::array& a, const py::object& b_object, const py::ob
     const auto wide_b = py::reinterpret_borrow<py::array>(prepared[1]);
     const auto result_dtype = py::reinterpret_borrow<py::dtype>(prepared[2]);
     const DType dtype = result_dtype.itemsize() == 8 ? DType::float64 : DType::float32;
-    const SoftmaxOptions options = options_of(wide_a, axis, num_threads);
+    const SoftmaxOptions options = options_of(wide_a, axis, where, num_threads);
     const RowResult result(out, shape_of(wide_a), dtype, options.axes, keepdims);
     std::optional<RowResult> sign;
     if (return_sign)
@@ -78,30 +85,54 @@ py::object weighted(const py::array& a, const py::object& b_object, const py::ob
     const MutableArrayView sign_view = sign ? sign->view() : MutableArrayView{};
     if (result.view().dtype != dtype)
         throw value_error(std::string("out: got dtype ") + name(result.view().dtype) + ", expected " + name(dtype));
-    without_gil(wide_a.size(), [&] { weighted_logsumexp(a_view, b_view, result.view(), sign_view, options); });
+    without_gil(wide_a.size(), [&] {
+        if (mean)
+            weighted_logmeanexp(a_view, b_view, result.view(), options);
+        else
+            weighted_logsumexp(a_view, b_view, result.view(), sign_view, options);
+    });
     return sign ? py::object(py::make_tuple(result.value(), sign->value())) : result.value();
+}
+
+template <void (*function)(const ArrayView&, const MutableArrayView&, const SoftmaxOptions&)>
+py::object unweighted(const py::array& a, const py::object& axis, bool keepdims, const OptionalArray& where,
+                      const py::object& out, const py::object& num_threads) {
+    const SoftmaxOptions options = options_of(a, axis, where, num_threads);
+    const RowResult result(out, shape_of(a), loss_dtype(a), options.axes, keepdims);
+    const ArrayView view = view_of(a, "a");
+    without_gil(a.size(), [&] { function(view, result.view(), options); });
+    return result.value();
 }
 
 py::object bound_logsumexp(const py::object& a_object, const py::object& axis, const py::object& b,
                            const py::object& keepdims_object, const py::object& return_sign_object,
-                           const py::object& out, const py::object& num_threads) {
+                           const py::object& where_object, const py::object& out, const py::object& num_threads) {
     const py::array a = as_logits(a_object, "a");
     const bool keepdims = as_flag(keepdims_object, "keepdims");
     const bool return_sign = as_flag(return_sign_object, "return_sign");
+    const OptionalArray where(where_object, "where");
     if (!b.is_none() || return_sign)
-        return weighted(a, b, axis, keepdims, return_sign, out, num_threads);
-    const SoftmaxOptions options = options_of(a, axis, num_threads);
-    const RowResult result(out, shape_of(a), loss_dtype(a), options.axes, keepdims);
-    const ArrayView view = view_of(a, "a");
-    without_gil(a.size(), [&] { logsumexp(view, result.view(), options); });
-    return result.value();
+        return weighted(a, b, axis, keepdims, return_sign, false, where, out, num_threads);
+    return unweighted<logsumexp>(a, axis, keepdims, where, out, num_threads);
+}
+
+py::object bound_logmeanexp(const py::object& a_object, const py::object& axis, const py::object& b,
+                            const py::object& keepdims_object, const py::object& where_object, const py::object& out,
+                            const py::object& num_threads) {
+    const py::array a = as_logits(a_object, "a");
+    const bool keepdims = as_flag(keepdims_object, "keepdims");
+    const OptionalArray where(where_object, "where");
+    if (!b.is_none())
+        return weighted(a, b, axis, keepdims, false, true, where, out, num_threads);
+    return unweighted<logmeanexp>(a, axis, keepdims, where, out, num_threads);
 }
 
 py::tuple bound_logsumexp_value_and_grad(const py::object& a_object, const py::object& axis,
-                                         const py::object& upstream_object, const py::object& grad_out,
-                                         const py::object& num_threads) {
+                                         const py::object& where_object, const py::object& upstream_object,
+                                         const py::object& grad_out, const py::object& num_threads) {
     const py::array a = as_logits(a_object, "a");
-    const SoftmaxOptions options = options_of(a, axis, num_threads);
+    const OptionalArray where(where_object, "where");
+    const SoftmaxOptions options = options_of(a, axis, where, num_threads);
     const OptionalArray upstream(upstream_object, "upstream");
     Result grad(grad_out, "grad_out", a);
     const RowResult result(py::none(), shape_of(a), loss_dtype(a), options.axes, false);
@@ -112,10 +143,11 @@ py::tuple bound_logsumexp_value_and_grad(const py::object& a_object, const py::o
 }
 
 template <void (*function)(const ArrayView&, const MutableArrayView&, const SoftmaxOptions&)>
-py::object bound_softmax(const py::object& x_object, const py::object& axis, const py::object& out,
-                         const py::object& num_threads) {
+py::object bound_softmax(const py::object& x_object, const py::object& axis, const py::object& where_object,
+                         const py::object& out, const py::object& num_threads) {
     const py::array x = as_logits(x_object, "x");
-    const SoftmaxOptions options = options_of(x, axis, num_threads);
+    const OptionalArray where(where_object, "where");
+    const SoftmaxOptions options = options_of(x, axis, where, num_threads);
     Result result(out, "out", x);
     const ArrayView view = view_of(x, "x");
     const MutableArrayView out_view = result.view("out");
@@ -141,6 +173,7 @@ py::object bound_vjp(const py::object& y_object, const py::object& dy_object, co
 
 void bind_logsumexp(py::module_& module) {
     module.def("logsumexp", &bound_logsumexp);
+    module.def("logmeanexp", &bound_logmeanexp);
     module.def("logsumexp_value_and_grad", &bound_logsumexp_value_and_grad);
     module.def("softmax", &bound_softmax<softmax>);
     module.def("log_softmax", &bound_softmax<log_softmax>);

@@ -36,6 +36,7 @@ from ._regression import (
 from ._softmax import (
     log_softmax,
     log_softmax_vjp,
+    logmeanexp,
     logsumexp,
     logsumexp_value_and_grad,
     softmax,
@@ -68,6 +69,7 @@ __all__ = [
     "kl_divergence",
     "log_softmax",
     "log_softmax_vjp",
+    "logmeanexp",
     "logsumexp",
     "logsumexp_value_and_grad",
     "mean_absolute_error",

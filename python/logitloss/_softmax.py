@@ -17,6 +17,7 @@ def logsumexp(
     keepdims: bool = False,
     return_sign: bool = False,
     *,
+    where: ArrayLike | None = None,
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Any:
@@ -38,6 +39,9 @@ def logsumexp(
         Keep the reduced axes with length 1.
     return_sign : bool
         Return the pair ``(log(abs(sum)), sign)``. Without it a negative sum is NaN.
+    where : array_like of bool, optional
+        Which elements are summed; broadcasts to the shape of `a` (with `b`: of both). The others are not read, and the
+        result has the bits that it would have with ``-inf`` in their place, or with `b` a weight of 0.
     out : ndarray, optional
         Where to write the result: its shape and dtype.
     num_threads : int, optional
@@ -53,10 +57,10 @@ def logsumexp(
     Raises
     ------
     TypeError
-        For masked, complex, longdouble, object and text arrays.
+        For masked, complex, longdouble, object and text arrays, and a `where` that is not of bools.
     ValueError
-        If `a` and `b` do not broadcast against each other, `out` does not fit or overlaps `a` or `b`, or an axis is
-        named twice.
+        If `a` and `b` do not broadcast against each other or `where` not to their shape, `out` does not fit or overlaps
+        another argument, or an axis is named twice.
     numpy.exceptions.AxisError
         If an axis is out of range.
 
@@ -72,14 +76,77 @@ def logsumexp(
     1.791759469228055
     >>> print(ll.logsumexp([1000.0, 1000.0]))  # 1000 + log 2
     1000.6931471805599
+    >>> print(ll.logsumexp([0.0, 0.0, np.nan], where=[True, True, False]))  # log 2
+    0.6931471805599453
     """
-    return _core.logsumexp(a, axis, b, keepdims, return_sign, out, num_threads)
+    return _core.logsumexp(a, axis, b, keepdims, return_sign, where, out, num_threads)
+
+
+def logmeanexp(
+    a: ArrayLike,
+    axis: Axes = None,
+    b: ArrayLike | None = None,
+    keepdims: bool = False,
+    *,
+    where: ArrayLike | None = None,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> ArrayOrScalar:
+    """Logarithm of a mean of exponentials, ``log(sum_j exp(a_j) / n)``, in nats.
+
+    Parameters
+    ----------
+    a : array_like
+        As for `logsumexp`.
+    axis : int, tuple of int or None
+        Axes to take the mean over; None, the default, is all of them.
+    b : array_like, optional
+        Weights, as in `logsumexp`: ``log(sum_j b_j exp(a_j) / n)``. The mean is that of ``b * exp(a)``, so n counts
+        elements of any weight, those of 0 too. A negative mean is NaN.
+    keepdims : bool
+        Keep the reduced axes with length 1.
+    where : array_like of bool, optional
+        Which elements the mean is taken of, as in `logsumexp`; n is their number.
+    out : ndarray, optional
+        Where to write the result: its shape and dtype.
+    num_threads : int, optional
+        At most this many threads.
+
+    Returns
+    -------
+    ndarray or NumPy scalar
+        float64 for float64 input, otherwise float32. With m the largest element, within 1 ulp (float32) or 1.5 ulp
+        (float64) of the true value where that is at least 1 in magnitude, and elsewhere of the larger of its size and
+        its distance from m: no difference of two logarithms is rounded, and equal elements give themselves. (With `b`
+        it may be a few ulp where these are below 1e-13.) No element: NaN, as the mean of nothing is, but without a
+        warning. All ``-inf``: ``-inf``. With ``+inf``: ``+inf``. With NaN: NaN.
+
+    Raises
+    ------
+    TypeError, ValueError, numpy.exceptions.AxisError
+        As `logsumexp`.
+
+    Notes
+    -----
+    Arguments and meaning are those of `scipy.special.logsumexp` and, for `where`, of `numpy.mean`. It is
+    ``logsumexp(a, b=1 / n)``.
+
+    Examples
+    --------
+    >>> import logitloss as ll
+    >>> print(ll.logmeanexp([1000.0, 1000.0]))
+    1000.0
+    >>> print(ll.logmeanexp([0.0, 1e-8]))
+    5.0000000125e-09
+    """
+    return _core.logmeanexp(a, axis, b, keepdims, where, out, num_threads)
 
 
 def logsumexp_value_and_grad(
     a: ArrayLike,
     axis: Axes = -1,
     *,
+    where: ArrayLike | None = None,
     upstream: ArrayLike | None = None,
     grad_out: Array | None = None,
     num_threads: int | None = None,
@@ -92,6 +159,8 @@ def logsumexp_value_and_grad(
         As for `logsumexp`.
     axis : int, tuple of int or None
         Axes to sum over.
+    where : array_like of bool, optional
+        Which elements count, as in `logsumexp`; the gradient of the others is 0, as at ``-inf``.
     upstream : array_like, optional
         Multiplies the gradient; broadcasts to the value's shape.
     grad_out : ndarray, optional
@@ -119,13 +188,14 @@ def logsumexp_value_and_grad(
     >>> print(value, grad)
     1.3862943611198906 [0.25 0.25 0.5 ]
     """
-    return _core.logsumexp_value_and_grad(a, axis, upstream, grad_out, num_threads)
+    return _core.logsumexp_value_and_grad(a, axis, where, upstream, grad_out, num_threads)
 
 
 def softmax(
     x: ArrayLike,
     axis: Axes = None,
     *,
+    where: ArrayLike | None = None,
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> ArrayOrScalar:
@@ -137,6 +207,9 @@ def softmax(
         Any shape; integers and booleans become float64.
     axis : int, tuple of int or None
         Class axes; None, the default, is all of them.
+    where : array_like of bool, optional
+        Which classes there are; broadcasts to the shape of `x`. The others are not read, and the result has the bits
+        that it would have with ``-inf`` in their place: 0 there.
     out : ndarray, optional
         Where to write the result; may be `x` itself.
     num_threads : int, optional
@@ -163,13 +236,14 @@ def softmax(
     >>> print(ll.softmax(np.log([1.0, 1.0, 2.0])))
     [0.25 0.25 0.5 ]
     """
-    return _core.softmax(x, axis, out, num_threads)
+    return _core.softmax(x, axis, where, out, num_threads)
 
 
 def log_softmax(
     x: ArrayLike,
     axis: Axes = None,
     *,
+    where: ArrayLike | None = None,
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> ArrayOrScalar:
@@ -181,6 +255,9 @@ def log_softmax(
         Any shape; integers and booleans become float64.
     axis : int, tuple of int or None
         Class axes; None, the default, is all of them.
+    where : array_like of bool, optional
+        Which classes there are; broadcasts to the shape of `x`. The others are not read, and the result has the bits
+        that it would have with ``-inf`` in their place: ``-inf`` there.
     out : ndarray, optional
         Where to write the result; may be `x` itself.
     num_threads : int, optional
@@ -207,7 +284,7 @@ def log_softmax(
     >>> print(ll.log_softmax([40.0, 0.0]))
     [-4.24835426e-18 -4.00000000e+01]
     """
-    return _core.log_softmax(x, axis, out, num_threads)
+    return _core.log_softmax(x, axis, where, out, num_threads)
 
 
 def softmax_vjp(

@@ -9,32 +9,46 @@ from ._types import Array, ArrayOrScalar, Axes, Scalar
 @overload
 def logsumexp(
     a: ArrayLike, axis: None = None, b: ArrayLike | None = None, keepdims: Literal[False] = False,
-    return_sign: Literal[False] = False, *, out: None = None, num_threads: int | None = None,
+    return_sign: Literal[False] = False, *, where: ArrayLike | None = None, out: None = None,
+    num_threads: int | None = None,
 ) -> Scalar: ...
 @overload
 def logsumexp(
     a: ArrayLike, axis: Axes = None, b: ArrayLike | None = None, keepdims: bool = False,
-    return_sign: Literal[False] = False, *, out: Array | None = None, num_threads: int | None = None,
+    return_sign: Literal[False] = False, *, where: ArrayLike | None = None, out: Array | None = None,
+    num_threads: int | None = None,
 ) -> ArrayOrScalar: ...
 @overload
 def logsumexp(
     a: ArrayLike, axis: Axes = None, b: ArrayLike | None = None, keepdims: bool = False, *, return_sign: Literal[True],
-    out: Array | None = None, num_threads: int | None = None,
+    where: ArrayLike | None = None, out: Array | None = None, num_threads: int | None = None,
 ) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
 @overload
 def logsumexp(
     a: ArrayLike, axis: Axes = None, b: ArrayLike | None = None, keepdims: bool = False, return_sign: bool = False, *,
-    out: Array | None = None, num_threads: int | None = None,
+    where: ArrayLike | None = None, out: Array | None = None, num_threads: int | None = None,
 ) -> Any: ...
+@overload
+def logmeanexp(
+    a: ArrayLike, axis: None = None, b: ArrayLike | None = None, keepdims: Literal[False] = False, *,
+    where: ArrayLike | None = None, out: None = None, num_threads: int | None = None,
+) -> Scalar: ...
+@overload
+def logmeanexp(
+    a: ArrayLike, axis: Axes = None, b: ArrayLike | None = None, keepdims: bool = False, *,
+    where: ArrayLike | None = None, out: Array | None = None, num_threads: int | None = None,
+) -> ArrayOrScalar: ...
 def logsumexp_value_and_grad(
-    a: ArrayLike, axis: Axes = -1, *, upstream: ArrayLike | None = None, grad_out: Array | None = None,
-    num_threads: int | None = None,
+    a: ArrayLike, axis: Axes = -1, *, where: ArrayLike | None = None, upstream: ArrayLike | None = None,
+    grad_out: Array | None = None, num_threads: int | None = None,
 ) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
 def softmax(
-    x: ArrayLike, axis: Axes = None, *, out: Array | None = None, num_threads: int | None = None,
+    x: ArrayLike, axis: Axes = None, *, where: ArrayLike | None = None, out: Array | None = None,
+    num_threads: int | None = None,
 ) -> ArrayOrScalar: ...
 def log_softmax(
-    x: ArrayLike, axis: Axes = None, *, out: Array | None = None, num_threads: int | None = None,
+    x: ArrayLike, axis: Axes = None, *, where: ArrayLike | None = None, out: Array | None = None,
+    num_threads: int | None = None,
 ) -> ArrayOrScalar: ...
 def softmax_vjp(
     y: ArrayLike, dy: ArrayLike, axis: Axes = -1, *, out: Array | None = None, num_threads: int | None = None,

@@ -129,7 +129,17 @@ private:
 
 template <class T>
 void Case<T>::run_softmax_family(const std::string& function, Hash& hash) {
-    const SoftmaxOptions options{{strided_ ? 0 : -1}, num_threads_};
+    SoftmaxOptions options{{strided_ ? 0 : -1}, num_threads_};
+    Array<std::uint8_t> mask = hard();
+    const std::string name = function.substr(0, function.find('-'));
+    if (name != function) {
+        options.where = mask;
+        options.where.dtype = DType::boolean;
+    }
+    if (name == "logmeanexp") {
+        logmeanexp(x_, loss_, options);
+        return hash.add(loss_);
+    }
     if (function == "logsumexp") {
         logsumexp(x_, loss_, options);
         return hash.add(loss_);
@@ -137,9 +147,9 @@ void Case<T>::run_softmax_family(const std::string& function, Hash& hash) {
     if (function == "logsumexp_value_and_grad") {
         logsumexp_value_and_grad(x_, {}, loss_, grad_, options);
         hash.add(loss_);
-    } else if (function == "softmax") {
+    } else if (name == "softmax") {
         softmax(x_, grad_, options);
-    } else if (function == "log_softmax") {
+    } else if (name == "log_softmax") {
         log_softmax(x_, grad_, options);
     } else if (function == "softmax_vjp") {
         softmax_vjp(units<T>(1), x_, grad_, options);

@@ -17,6 +17,7 @@ constexpr std::ptrdiff_t rows = 3;
 constexpr std::ptrdiff_t classes = 3;
 constexpr std::ptrdiff_t shape[] = {rows, classes};
 constexpr std::ptrdiff_t first_row[] = {1, classes};
+constexpr bool mask[] = {true, false, true};
 
 template <class T>
 constexpr DType dtype_of = sizeof(T) == sizeof(double) ? DType::float64 : DType::float32;
@@ -228,6 +229,20 @@ inline const std::map<std::string, Call>& all() {
              return results_of([](auto& a, Reduction) {
                  weighted_logsumexp(a.view(a.logits), a.view(a.targets), a.out_view(1), a.more_view(1));
              });
+         }},
+        {"logmeanexp",
+         [] {
+             return results_of([](auto& a, Reduction) {
+                 SoftmaxOptions options{{1}};
+                 options.where = {mask, DType::boolean, 1, shape, nullptr};
+                 logmeanexp(a.view(a.logits), a.out_view(1), options);
+                 logmeanexp(a.view(a.probs), a.more_view(0), SoftmaxOptions{{0, 1}});
+             });
+         }},
+        {"weighted_logmeanexp",
+         [] {
+             return results_of(
+                 [](auto& a, Reduction) { weighted_logmeanexp(a.view(a.logits), a.view(a.targets), a.out_view(1)); });
          }},
         {"logsumexp_value_and_grad",
          [] {

@@ -72,6 +72,26 @@ TEST_P(RowKernels, Reductions) {
     check(double{});
 }
 
+TEST_P(RowKernels, Keep) {
+    const auto check = [&](auto zero) {
+        using T = decltype(zero);
+        for (std::size_t n = 0; n < 150; ++n) {
+            Random random(n);
+            std::vector<T> row(n), out(n, T(7)), want(n);
+            std::vector<unsigned char> where(n);
+            for (std::size_t j = 0; j < n; ++j) {
+                row[j] = static_cast<T>(random.normal());
+                where[j] = random.below(2) == 0 ? 0 : static_cast<unsigned char>(1 + random.below(255));
+                want[j] = where[j] != 0 ? row[j] : T(-3);
+            }
+            this->template kernels<T>().keep(row.data(), where.data(), n, T(-3), out.data());
+            EXPECT_EQ(out, want) << n;
+        }
+    };
+    check(float{});
+    check(double{});
+}
+
 TEST_P(RowKernels, Float64Sums) {
     const auto check = [&](auto zero) {
         using T = decltype(zero);

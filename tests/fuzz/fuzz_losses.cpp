@@ -270,6 +270,8 @@ enum class Function : std::size_t {
     token_logprobs,
     logsumexp,
     weighted_logsumexp,
+    logmeanexp,
+    weighted_logmeanexp,
     logsumexp_states,
     // a number of each element
     softmax,
@@ -283,7 +285,7 @@ constexpr std::size_t functions = static_cast<std::size_t>(Function::perplexity)
 struct Call {
     Function function;
     bool gradient, in_place;
-    Array a, b, weight, second_weight, upstream, out, grad;
+    Array a, b, where, weight, second_weight, upstream, out, grad;
     CrossEntropyOptions cross_entropy;
     ProbabilityEntropyOptions from_probs;
     FocalOptions focal;
@@ -376,6 +378,9 @@ struct Call {
             upstream = input(source, reduced ? std::vector<std::ptrdiff_t>{} : broadcasting(source, results),
                              any_dtype(source));
         out = output(source, reduced ? std::vector<std::ptrdiff_t>{} : results, loss_dtype);
+        if (takes_axes() && source.flag())
+            where =
+                input(source, broadcasting(source, shape), source.below(8) == 0 ? any_dtype(source) : DType::boolean);
         if (function == Function::weighted_logsumexp)
             grad = gradient ? output(source, results, loss_dtype) : Array();  // takes the signs
         else
@@ -435,6 +440,7 @@ struct Call {
                 accuracy.num_threads = tokens.num_threads = num_threads;
         cross_entropy.sample_weight = from_probs.sample_weight = accuracy.sample_weight = bce.weight = focal.weight =
             binary_from_probs.weight = regression.weight = weight.view();
+        softmax.where = where.view();
         cross_entropy.class_weight = from_probs.class_weight = bce.pos_weight = second_weight.view();
     }
 
@@ -453,8 +459,10 @@ struct Call {
     void make_softmax(Forward forward, Product product) {
         const MutableArrayView y = in_place ? a.output() : grad.output();
         forward(a.view(), y, softmax);
+        SoftmaxOptions unmasked = softmax;
+        unmasked.where = {};
         if (gradient)
-            product(y, b.view(), b.dtype == a.dtype && !b.byteswapped ? b.output() : y, softmax);
+            product(y, b.view(), b.dtype == a.dtype && !b.byteswapped ? b.output() : y, unmasked);
     }
 
     void make(int num_threads) {
@@ -502,6 +510,10 @@ struct Call {
                                             in_place ? a.output() : grad.output(), softmax);
         case Function::weighted_logsumexp:
             return logitloss::weighted_logsumexp(a.view(), b.view(), out.output(), grad.output(), softmax);
+        case Function::logmeanexp:
+            return logitloss::logmeanexp(a.view(), out.output(), softmax);
+        case Function::weighted_logmeanexp:
+            return logitloss::weighted_logmeanexp(a.view(), b.view(), out.output(), softmax);
         case Function::logsumexp_states:
             return make_states();
         case Function::softmax:
@@ -547,7 +559,7 @@ struct Outcome {
 
 Bytes inputs_of(const Call& call) {
     Bytes all;
-    for (const Array* array : {&call.a, &call.b, &call.weight, &call.second_weight, &call.upstream})
+    for (const Array* array : {&call.a, &call.b, &call.where, &call.weight, &call.second_weight, &call.upstream})
         all.insert(all.end(), array->bytes.begin(), array->bytes.end());
     return all;
 }

@@ -97,6 +97,7 @@ OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "gamma": numbers,
     "alpha": numbers,
     "ignore_value": numbers,
+    "where": st.none() | st.booleans() | arrays,
     "ignore_index": st.sampled_from([0, -100, None, 2**70, 1.5]),
     "eps": st.sampled_from([None, None, 1e-7, 0.0, 0.1, 0.5, -1.0, np.nan]),
     "base": st.sampled_from([None, 2, 10.0, 1, 0, 1e-300, np.inf]),

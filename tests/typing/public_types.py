@@ -27,6 +27,7 @@ def reduced_losses_are_scalars() -> None:
     assert_type(ll.bce_with_logits(logits, tags, pos_weight=[1.0, 2.0, 3.0]), np.floating[Any])
     assert_type(ll.sigmoid_focal_loss(logits, tags, alpha=None, reduction="mean"), np.floating[Any])
     assert_type(ll.logsumexp(logits), np.floating[Any])
+    assert_type(ll.logmeanexp(logits, where=logits > 0), np.floating[Any])
     assert_type(ll.mean_squared_error(logits, tags, weight=[1.0, 2.0, 3.0]), np.floating[Any])
     assert_type(ll.root_mean_squared_error(logits, tags), np.floating[Any])
     assert_type(ll.poisson_nll(logits, tags, full=True, reduction="sum"), np.floating[Any])
@@ -68,6 +69,7 @@ def gradients_are_arrays() -> None:
 
 def log_sum_exp_is_as_its_arguments_say() -> None:
     assert_type(ll.logsumexp(logits, axis=-1), NDArray[Any] | Any)
+    assert_type(ll.logmeanexp(logits, axis=-1), NDArray[Any] | Any)
     assert_type(ll.logsumexp(logits, keepdims=True), NDArray[Any] | Any)
     value, sign = ll.logsumexp(logits, b=-1, return_sign=True)
     assert_type(value, NDArray[Any] | Any)

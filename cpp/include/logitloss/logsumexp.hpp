@@ -11,6 +11,10 @@ namespace logitloss {
 struct SoftmaxOptions {
     std::vector<int> axes = {-1};  ///< class axes, taken together; none: every element is a row of its own
     int num_threads = 0;           ///< 0: the library's setting
+    /// Which elements count: bools, broadcast against the logits; not given, all do. An element that does not is not read
+    /// and is taken for -inf, one with a weight for one of weight 0. Not for the vector-Jacobian products, which see what
+    /// was masked in `y`.
+    ArrayView where;
 };
 
 /// log-sum-exp over the class axes:  out = log sum_j exp(a_j).
@@ -18,7 +22,8 @@ struct SoftmaxOptions {
 /// `out` has the shape of `a` without those axes, dtype float64 for float64 input and float32 otherwise.
 /// Within 1 ulp (float32) or 1.5 ulp (float64) of the true value where that is at least 1 in magnitude.
 /// All -inf, or no element: -inf. +inf anywhere: +inf. NaN anywhere: NaN.
-/// Throws axis_error, type_error (integer data), value_error (an axis named twice, shape of `out`, overlap).
+/// Throws axis_error, type_error (integer data, a `where` that is not of bools), value_error (an axis named twice, shape of
+/// `out` or `where`, overlap).
 void logsumexp(const ArrayView& a, const MutableArrayView& out, const SoftmaxOptions& options = {});
 
 /// Weighted log-sum-exp over the class axes:  out = log |sum_j b_j exp(a_j)|,  sign = the sum's sign (0 of no sum).
@@ -30,6 +35,20 @@ void logsumexp(const ArrayView& a, const MutableArrayView& out, const SoftmaxOpt
 /// Throws axis_error; value_error for shapes and dtypes that do not fit, an axis named twice, overlap.
 void weighted_logsumexp(const ArrayView& a, const ArrayView& b, const MutableArrayView& out,
                         const MutableArrayView& sign, const SoftmaxOptions& options = {});
+
+/// Logarithm of the mean of exponentials over the class axes:  out = log(sum_j exp(a_j) / n), n the number of elements that
+/// count. Throws and takes its arguments as logsumexp does.
+///
+/// With m the largest element, an error of at most 1 ulp (float64: 1.5) of the result where that is at least 1 in
+/// magnitude, and elsewhere of the larger of its size and its distance from m; equal elements give themselves. No element:
+/// NaN; all -inf: -inf.
+void logmeanexp(const ArrayView& a, const MutableArrayView& out, const SoftmaxOptions& options = {});
+
+/// The same with weights:  out = log(sum_j b_j exp(a_j) / n), NaN of a negative sum. n counts elements of any weight.
+/// `a`, `b` and `out` are as for weighted_logsumexp. An error may be a few ulp where the result and its distance from m are
+/// below 1e-13.
+void weighted_logmeanexp(const ArrayView& a, const ArrayView& b, const MutableArrayView& out,
+                         const SoftmaxOptions& options = {});
 
 /// The value, and the gradient  upstream * softmax(a)  (shape and dtype of `a`; `grad` may be `a` itself).
 /// `upstream` broadcasts to the shape of the value; not given, it is 1. The gradient is exactly 0 at -inf and NaN in a

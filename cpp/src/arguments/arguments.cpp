@@ -229,6 +229,14 @@ Shape broadcast_strides(const Argument& argument, const Shape& shape) {
     return strides;
 }
 
+void require_mask(const Argument& where, const Shape& shape) {
+    if (!where.given())
+        return;
+    if (where.view.dtype != DType::boolean)
+        throw type_error(std::string(where.name) + ": got dtype " + name(where.view.dtype) + ", expected bool");
+    broadcast_strides(where, shape);
+}
+
 void require_no_overlap(const Output& output, std::initializer_list<const Argument*> others,
                         std::initializer_list<const Argument*> in_place) {
     if (!output.given())

@@ -69,6 +69,9 @@ void require_dtype(const Argument& argument, DType expected);
 /// A weight that was not given broadcasts.
 Shape broadcast_strides(const Argument& argument, const Shape& shape);
 
+/// Checks a mask, if there is one: bools (type_error) that broadcast to `shape`.
+void require_mask(const Argument& where, const Shape& shape);
+
 /// value_error if the output overlaps itself or any of the arrays. `in_place` are those that it may be the same as.
 void require_no_overlap(const Output& output, std::initializer_list<const Argument*> others,
                         std::initializer_list<const Argument*> in_place = {});

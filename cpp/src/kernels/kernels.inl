@@ -13,6 +13,8 @@
 
 #include "kernels/groups.inl"
 
+#include "kernels/masked.inl"
+
 #include "kernels/row.inl"
 
 #include "kernels/row_ends.inl"
@@ -62,6 +64,7 @@
 template <class T>
 constexpr Kernels<T> make_kernels() {
     Kernels<T> k{};
+    k.keep = keep<T>;
     k.block_state = block_state<T>;
     k.largest = block_largest<T>;
     k.find = find<T>;

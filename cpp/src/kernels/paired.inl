@@ -133,6 +133,13 @@ LOGITLOSS_INLINE LogParts<double> log_of_pair(const TwoParts& x, Vec<double> exp
     return log;
 }
 
+/// sum = sum / divisor; exact where that is an exact quotient of numbers.
+LOGITLOSS_INLINE void divide(TwoParts& sum, Vec<double> divisor) {
+    const Vec<double> quotient = sum.high / divisor;
+    sum.low = (neg_fma(quotient, divisor, sum.high) + sum.low) / divisor;
+    sum.high = quotient;
+}
+
 /// KernelTable::paired_ends.
 template <class T>
 void paired_ends(LogSumExpEnds<T>* rows, const double* exponent, std::size_t count) {
@@ -142,6 +149,8 @@ void paired_ends(LogSumExpEnds<T>* rows, const double* exponent, std::size_t cou
         const Vec<double> power = exponent == nullptr ? splat(-paired_exponent) : load(exponent + i);
         TwoParts sum{own, zero};
         add(sum, {load(rows->others + i), load(rows->others_rest + i)});
+        if (rows->divisor != nullptr)
+            divide(sum, load(rows->divisor + i));
         const LogParts<double> log = log_of_pair(sum, power);
         const Mask<double> kept = equal(load(rows->near + i), zero);
         store(rows->above_max + i, select(kept, load(rows->above_max + i), log.sum()));

@@ -64,6 +64,8 @@ struct LogSumExpEnds {
     /// in, for float64: weight of the classes at the maximum in each sum; null: 1. With the error e of exp(max),
     /// sum 2^exponent = own exp(max) (1 + e) + the other classes.
     const double* own = nullptr;
+    /// in, for paired_ends: what each sum is divided by before its logarithm is taken; null: 1
+    const double* divisor = nullptr;
 };
 
 /// Rows with one class set aside: the target, or the largest.
@@ -216,6 +218,8 @@ struct BlockGaps {
 /// "A block" is at most block_size consecutive classes of a row.
 template <class T>
 struct RowKernels {
+    /// out_j = x_j, or `fill` where where_j is 0; x_j is not read there.
+    void (*keep)(const T* x, const unsigned char* where, std::size_t n, T fill, T* out);
     /// Sum of exponentials of a block, and its maximum; the class `aside` counts in neither. With `exponentials`
     /// (padded_length(n) numbers), those of a normal block are kept there, 0 for the class aside and all of a deep
     /// block. `pending`: another row of n classes to write meanwhile, or null; only with `exponentials`, of which its own

@@ -17,6 +17,9 @@ namespace {
 template <class Stored>
 constexpr bool is_half = std::is_same_v<Stored, Float16> || std::is_same_v<Stored, BFloat16>;
 
+/// Elements beside a mask that are looked at together.
+constexpr std::size_t where_group = 64;
+
 template <class Stored>
 Stored read_bytes(const char* data, bool byteswapped) {
     unsigned char bytes[sizeof(Stored)];
@@ -133,6 +136,66 @@ void gather(const Line& line, const char* data, std::size_t n, T* out) {
         std::transform(out, out + n, out, [](T value) { return T(value != T(0)); });
 }
 
+namespace {
+
+/// How many of where_group elements from i on a mask keeps.
+enum class Kept { none, some, all };
+
+Kept kept_of(const unsigned char* where, std::size_t i, std::size_t n) {
+    const std::size_t end = std::min(n, i + where_group);
+    unsigned char least = 255;
+    unsigned char most = 0;
+    for (; i < end; ++i) {
+        least = std::min(least, where[i]);
+        most = std::max(most, where[i]);
+    }
+    return least != 0 ? Kept::all : most == 0 ? Kept::none : Kept::some;
+}
+
+/// Up to where_group elements, some of them masked: those that are kept are brought together, without a branch on each.
+template <class T>
+void gather_some(const Line& line, const char* data, const unsigned char* where, std::size_t n, T fill, T* out) {
+    std::uint8_t index[where_group];
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+        index[kept] = static_cast<std::uint8_t>(i);
+        kept += where[i] != 0;
+    }
+    char items[where_group * sizeof(double)];
+    T numbers[where_group];
+    with_stored_type(line.dtype, [&](auto stored) {
+        constexpr std::size_t size = sizeof(stored);
+        for (std::size_t j = 0; j < kept; ++j)
+            std::memcpy(items + j * size, data + index[j] * line.stride, size);
+        gather<T>({line.dtype, line.byteswapped, static_cast<std::ptrdiff_t>(size)}, items, kept, numbers);
+    });
+    std::fill(out, out + n, fill);
+    for (std::size_t j = 0; j < kept; ++j)
+        out[index[j]] = numbers[j];
+}
+
+}  // namespace
+
+template <class T>
+void gather_where(const Line& line, const char* data, const unsigned char* where, std::size_t n, T fill, T* out) {
+    if (line.dtype == dtype_of<T>() && contiguous<T>(line))
+        return kernels().of<T>().keep(reinterpret_cast<const T*>(data), where, n, fill, out);
+    std::size_t end = 0;
+    for (std::size_t i = 0; i < n; i = end) {
+        const Kept kept = kept_of(where, i, n);
+        end = std::min(n, i + where_group);
+        while (kept != Kept::some && end < n && kept_of(where, end, n) == kept)
+            end = std::min(n, end + where_group);
+        const char* from = data + static_cast<std::ptrdiff_t>(i) * line.stride;
+        if (kept == Kept::all)
+            gather(line, from, end - i, out + i);
+        else if (kept == Kept::none)
+            std::fill(out + i, out + end, fill);
+        else
+            gather_some(line, from, where + i, end - i, fill, out + i);
+    }
+}
+
 template <class T>
 void scatter(const Line& line, const T* in, std::size_t n, char* data) {
     with_stored_type(line.dtype, [&](auto stored) { scatter_as<T, decltype(stored)>(line, in, n, data); });
@@ -187,6 +250,8 @@ std::int64_t read_integer(const Line& line, const char* data) {
 
 template void gather<float>(const Line&, const char*, std::size_t, float*);
 template void gather<double>(const Line&, const char*, std::size_t, double*);
+template void gather_where<float>(const Line&, const char*, const unsigned char*, std::size_t, float, float*);
+template void gather_where<double>(const Line&, const char*, const unsigned char*, std::size_t, double, double*);
 template void scatter<float>(const Line&, const float*, std::size_t, char*);
 template void scatter<double>(const Line&, const double*, std::size_t, char*);
 

@@ -41,6 +41,10 @@ struct Line {
 template <class T>
 void gather(const Line& line, const char* data, std::size_t n, T* out);
 
+/// The same where where[i] is not 0, and `fill` elsewhere: what is stored there is not read.
+template <class T>
+void gather_where(const Line& line, const char* data, const unsigned char* where, std::size_t n, T fill, T* out);
+
 /// Element i of the line = in[i], rounded to nearest even. The line's dtype is floating and in native byte order.
 template <class T>
 void scatter(const Line& line, const T* in, std::size_t n, char* data);

@@ -56,10 +56,11 @@ struct FewClassRows {
     }
 };
 
-/// Where the rows of a tile are, and where they are written.
-inline void set_input(FewClasses& in, const RowInput<float>& x, const Kernels<float>& kernels, const RowTile& tile,
-                      ColumnBuffer<float>& buffer) {
-    const TileLayout<const float> at = x.layout(kernels, tile, in.classes, buffer);
+/// Where the rows of a tile are, and where they are written. `buffers`: what the input takes for its layout.
+template <class Input, class... Buffers>
+void set_input(FewClasses& in, const Input& x, const Kernels<float>& kernels, const RowTile& tile,
+               Buffers&... buffers) {
+    const TileLayout<const float> at = x.layout(kernels, tile, in.classes, buffers...);
     in.x = at.data;
     in.row_step = at.row_step;
     in.class_step = at.class_step;

@@ -42,7 +42,8 @@ struct EndsAlone<Loss, std::void_t<decltype(&Loss::end_alone)>> : std::true_type
 ///   bool linear()                                       whether it wants sums over coefficients, which are
 ///   const T* coefficients(const RowPlace&, first, n, Scratch&)   (null: all 1)
 ///   bool has_values()                                   whether log-sum-exps of rows that are summed whole are wanted,
-///   double summed_again_below(classes)                  and sums in two parts where LSE - max is less than this
+///   bool sums_again()                                   and sums in two parts, also of rows that are not near 0:
+///   bool sums_again(const RowLanes&, r)                 of this one
 ///   void finish_rows(const RowTile&, RowLanes&)         losses, and what the second sweep needs
 ///   bool has_losses()                                   whether finish_rows sets RowLanes::loss
 ///   bool writes(), bool writes_exponentials()           whether there is an output, and one made of exponentials
@@ -356,13 +357,12 @@ private:
 
     /// Whether there are any; `near`: whether a value is near 0.
     bool pick_again(const RowTile& tile, bool near, const RowLanes<T>& sums, Again& again) const {
-        const double below = loss_.summed_again_below(plan_.classes);
-        if (!loss_.has_values() || !(near || below > 0.0))
+        if (!loss_.has_values() || !(near || loss_.sums_again()))
             return false;
         bool any = false;
         for (std::size_t r = 0; r < tile.lanes; ++r) {
             const bool counts = r < tile.count && sums.reads(r) && !(sums.any_needs_float64 && sums.needs_float64[r]);
-            const bool wanted = counts && (sums.whole.near[r] != 0.0 || sums.whole.above_max[r] < below);
+            const bool wanted = counts && (sums.whole.near[r] != 0.0 || loss_.sums_again(sums, r));
             again.wanted[r] = wanted ? 1.0 : 0.0;
             any |= wanted;
         }

@@ -9,6 +9,7 @@
 #include "logits/few_class_rows.hpp"
 #include "logits/log_sum_exp_rows.hpp"
 #include "logits/row_lanes.hpp"
+#include "traversal/masked_rows.hpp"
 #include "traversal/row_plan.hpp"
 #include "traversal/row_tile.hpp"
 
@@ -32,6 +33,7 @@ struct Scratch {
     Buffer<T> logits, raw_logits, coefficients, weights, out;
     ColumnBuffer<T> logit_columns, coefficient_columns, out_columns;  ///< of a tile
     Buffer<T> transformed_columns;
+    MaskBuffer mask;  ///< in a buffer of the coefficients, which masked logits do without
     std::vector<RowBlock<T>> blocks;  ///< of a row of several that leaves its tile
     LogitTile<T> tiles[2];  ///< of batches, the second is the one before, which is written while the first is read
     RowLanes<T> alone;      ///< of a row that leaves its tile or batch
@@ -47,6 +49,8 @@ struct Scratch {
         : Scratch(staged || plan.tiled() ? std::min(plan.classes, block_size) : 0, plan.tile_rows * plan.classes,
                   kept_stride == 0 ? 0 : (plan.tiled() ? 1 : 2) * plan.rows_at_once * kept_stride + 64 / sizeof(T),
                   plan.tiled() && plan.blocks > 1 ? plan.blocks : 0) {
+        T* unused = plan.tiled() ? coefficient_columns.rows.data() : coefficients.data();
+        mask.bytes = reinterpret_cast<unsigned char*>(unused);
         if (kept_stride == 0)
             return;
         tiles[0].exponentials = exponentials.data();

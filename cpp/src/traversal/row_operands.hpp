@@ -39,11 +39,14 @@ public:
           classes_(&classes),
           operand_(operand) {}
 
+    /// Whether a row is one line of elements `stride` bytes apart.
+    bool one_line(std::ptrdiff_t stride) const {
+        return classes_->axes() == 0 || (classes_->axes() == 1 && line_.stride == stride);
+    }
     /// Whether rows that start at multiples of `alignment` are contiguous numbers of type T.
     template <class T>
     bool direct(std::size_t alignment) const {
-        const bool one_line = classes_->axes() == 0 || (classes_->axes() == 1 && line_.stride == sizeof(T));
-        return one_line && line_.dtype == dtype_of<T>() && !line_.byteswapped && alignment % alignof(T) == 0;
+        return one_line(sizeof(T)) && line_.dtype == dtype_of<T>() && !line_.byteswapped && alignment % alignof(T) == 0;
     }
     /// Whether tiles of rows `step` bytes apart are columns of type T as they lie.
     template <class T>
@@ -177,29 +180,38 @@ public:
             }
             return columns;
         }
-        if (!direct_)
-            gather_rows(tile, classes, buffer.rows.data());
-        const T* rows[most_lanes];
-        if (direct_)
-            set_rows(reinterpret_cast<const T*>(start), step, tile.count, rows);
-        else
-            set_rows<const T>(buffer.rows.data(), static_cast<std::ptrdiff_t>(classes * sizeof(T)), tile.count, rows);
-        std::fill(rows + tile.count, rows + tile.lanes, rows[0]);
-        kernels.transpose_rows(rows, {tile.lanes, classes}, columns);
+        if (direct_) {
+            transpose(kernels, tile, classes, reinterpret_cast<const T*>(start), step, columns);
+            return columns;
+        }
+        T* rows = buffer.rows.data();
+        for_row_pieces(tile, classes, [&](const Line& line, char* piece, std::size_t done, std::size_t run) {
+            gather(line, piece, run, rows + done);
+        });
+        transpose(kernels, tile, classes, rows, static_cast<std::ptrdiff_t>(classes * sizeof(T)), columns);
         return columns;
     }
 
-private:
-    /// A tile's rows, one after another.
-    void gather_rows(const RowTile& tile, std::size_t classes, T* out) const {
+protected:
+    /// A tile's rows, contiguous and `step` bytes apart, as columns.
+    static void transpose(const Kernels<T>& kernels, const RowTile& tile, std::size_t classes, const T* first,
+                          std::ptrdiff_t step, T* columns) {
+        const T* rows[most_lanes];
+        set_rows(first, step, tile.count, rows);
+        std::fill(rows + tile.count, rows + tile.lanes, rows[0]);
+        kernels.transpose_rows(rows, {tile.lanes, classes}, columns);
+    }
+    /// Calls fn(line, start, done, run) for the pieces of a tile's rows, one row after another.
+    template <class Fn>
+    void for_row_pieces(const RowTile& tile, std::size_t classes, Fn&& fn) const {
         char* start = data_ + tile.offset[operand_];
         const std::ptrdiff_t step = tile.step[operand_];
         if (lines_.rows_in_one_line(step))
-            return gather(lines_.line(), start, tile.count * classes, out);
+            return fn(lines_.line(), start, 0, tile.count * classes);
         for (std::size_t r = 0; r < tile.count; ++r)
             lines_.for_pieces(start + static_cast<std::ptrdiff_t>(r) * step, 0, classes,
                               [&](const Line& line, char* piece, std::size_t done, std::size_t run) {
-                                  gather(line, piece, run, out + r * classes + done);
+                                  fn(line, piece, r * classes + done, run);
                               });
     }
 

@@ -51,6 +51,13 @@ static inline simde__m512d load_selected(simde__m512d others, unsigned mask, con
     return simde_mm512_load_pd(lanes);
 }
 
+#undef _mm_test_epi8_mask
+#define _mm_test_epi8_mask(a, b) common_bytes(a, b)
+static inline unsigned short common_bytes(__m128i a, __m128i b) {
+    const int none = _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_and_si128(a, b), _mm_setzero_si128()));
+    return static_cast<unsigned short>(0xffff ^ none);
+}
+
 #define _mm512_cvtepu16_epi32(a) widen_words_to_512(a)
 #define _mm512_cvtph_ps(a) widen_halves_to_512(a)
 #define _mm512_cvtps_ph(a, rounding) narrow_halves_from_512(a)

@@ -148,6 +148,10 @@ class Case:
     def hard(self) -> np.ndarray:
         return (self.words("hard", *self.shape) & np.uint64(1)).astype(np.uint8)
 
+    def mask(self) -> np.ndarray:
+        """Half of the elements."""
+        return self.lay(self.hard()).view(bool)
+
     def halves(self, array: str, count: int, least: int) -> np.ndarray:
         """Weights: least/2, (least+1)/2, (least+2)/2 or (least+3)/2."""
         return ((self.words(array, count) >> np.uint64(62)).astype(np.float32) + np.float32(least)) * np.float32(0.5)
@@ -268,6 +272,10 @@ FUNCTIONS: dict[str, Callable[[Case, int], Any]] = {
         axis=c.axis,
         num_threads=n,
     ),
+    "softmax-where": lambda c, n: ll.softmax(c.x, axis=c.axis, where=c.mask(), num_threads=n),
+    "log_softmax-where": lambda c, n: ll.log_softmax(c.x, axis=c.axis, where=c.mask(), num_threads=n),
+    "logmeanexp": lambda c, n: ll.logmeanexp(c.x, axis=c.axis, num_threads=n),
+    "logmeanexp-where": lambda c, n: ll.logmeanexp(c.x, axis=c.axis, where=c.mask(), num_threads=n),
     "weighted_logsumexp": lambda c, n: ll.logsumexp(
         c.x, axis=c.axis, b=c.signed_weights(), return_sign=True, num_threads=n
     ),

@@ -117,6 +117,7 @@ SOFTMAXES = [
     Function(ll.log_softmax, "x", (), {}, gradient_out="out"),
     Function(ll.softmax_vjp, "y", ("dy",), {}, gradient_out="out"),
     Function(ll.log_softmax_vjp, "y", ("dy",), {}, gradient_out="out"),
+    Function(ll.logmeanexp, "a", (), {}, ("b",), loss_out="out"),
 ]
 REGRESSION = [
     _loss(call, {}, ("weight",), gradient, first="pred", needs_axis=False, has_reduction=has_reduction)

@@ -66,6 +66,18 @@ LOGITLOSS_INLINE VecD load_first(const double* p, std::size_t n, double fill) {
     const float64x2_t a = vdupq_n_f64(fill);
     return {n > 1 ? vld1q_f64(p) : n > 0 ? vld1q_lane_f64(p, a, 0) : a};
 }
+LOGITLOSS_INLINE VecF load_where(const float* p, const unsigned char* where, float fill) {
+    float32x4_t a = vdupq_n_f32(fill);
+    a = where[0] != 0 ? vld1q_lane_f32(p, a, 0) : a;
+    a = where[1] != 0 ? vld1q_lane_f32(p + 1, a, 1) : a;
+    a = where[2] != 0 ? vld1q_lane_f32(p + 2, a, 2) : a;
+    return {where[3] != 0 ? vld1q_lane_f32(p + 3, a, 3) : a};
+}
+LOGITLOSS_INLINE VecD load_where(const double* p, const unsigned char* where, double fill) {
+    float64x2_t a = vdupq_n_f64(fill);
+    a = where[0] != 0 ? vld1q_lane_f64(p, a, 0) : a;
+    return {where[1] != 0 ? vld1q_lane_f64(p + 1, a, 1) : a};
+}
 LOGITLOSS_INLINE void store(float* p, VecF a) { vst1q_f32(p, a.v); }
 LOGITLOSS_INLINE void store(double* p, VecD a) { vst1q_f64(p, a.v); }
 // Compilers offer no portable non-temporal store here: streaming is plain storing.

@@ -78,6 +78,11 @@ template <class T>
 LOGITLOSS_INLINE Vec<T> load_first(const T* p, std::size_t n, T fill) {
     return per_lane<T>([&](std::size_t i) { return i < n ? p[i] : fill; });
 }
+/// The elements where `where` is not 0, `fill` in the other lanes: memory there is not touched.
+template <class T>
+LOGITLOSS_INLINE Vec<T> load_where(const T* p, const unsigned char* where, T fill) {
+    return per_lane<T>([&](std::size_t i) { return where[i] != 0 ? p[i] : fill; });
+}
 template <class T>
 LOGITLOSS_INLINE void store(T* p, Vec<T> a) {
     std::memcpy(p, a.v, sizeof a.v);

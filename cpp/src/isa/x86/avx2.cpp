@@ -89,6 +89,17 @@ LOGITLOSS_INLINE VecD load_first(const double* p, std::size_t n, double fill) {
     const __m256i first = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
     return {_mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(p, first), _mm256_castsi256_pd(first))};
 }
+LOGITLOSS_INLINE VecF load_where(const float* p, const unsigned char* where, float fill) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(where));
+    const __m256i kept = _mm256_cmpgt_epi32(_mm256_cvtepu8_epi32(bytes), _mm256_setzero_si256());
+    return {_mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, kept), _mm256_castsi256_ps(kept))};
+}
+LOGITLOSS_INLINE VecD load_where(const double* p, const unsigned char* where, double fill) {
+    int bytes;
+    __builtin_memcpy(&bytes, where, sizeof bytes);
+    const __m256i kept = _mm256_cmpgt_epi64(_mm256_cvtepu8_epi64(_mm_cvtsi32_si128(bytes)), _mm256_setzero_si256());
+    return {_mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(p, kept), _mm256_castsi256_pd(kept))};
+}
 LOGITLOSS_INLINE void store(float* p, VecF a) { _mm256_storeu_ps(p, a.v); }
 LOGITLOSS_INLINE void store(double* p, VecD a) { _mm256_storeu_pd(p, a.v); }
 LOGITLOSS_INLINE void stream(float* p, VecF a) { _mm256_stream_ps(p, a.v); }

@@ -88,6 +88,15 @@ LOGITLOSS_INLINE VecD load_first(const double* p, std::size_t n, double fill) {
     const __mmask8 first = n >= 8 ? 0xff : static_cast<__mmask8>((1u << n) - 1);
     return {_mm512_mask_loadu_pd(_mm512_set1_pd(fill), first, p)};
 }
+LOGITLOSS_INLINE VecF load_where(const float* p, const unsigned char* where, float fill) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(where));
+    return {_mm512_mask_loadu_ps(_mm512_set1_ps(fill), _mm_test_epi8_mask(bytes, bytes), p)};
+}
+LOGITLOSS_INLINE VecD load_where(const double* p, const unsigned char* where, double fill) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(where));
+    const auto kept = static_cast<__mmask8>(_mm_test_epi8_mask(bytes, bytes));
+    return {_mm512_mask_loadu_pd(_mm512_set1_pd(fill), kept, p)};
+}
 LOGITLOSS_INLINE void store(float* p, VecF a) { _mm512_storeu_ps(p, a.v); }
 LOGITLOSS_INLINE void store(double* p, VecD a) { _mm512_storeu_pd(p, a.v); }
 LOGITLOSS_INLINE void stream(float* p, VecF a) { _mm512_stream_ps(p, a.v); }

@@ -97,7 +97,8 @@ public:
     bool writes_exponentials() const { return arrays_.grad.given(); }
     bool has_losses() const { return true; }
     bool has_values() const { return false; }
-    double summed_again_below(std::size_t) const { return 0.0; }
+    bool sums_again() const { return false; }
+    bool sums_again(const RowLanes<T>&, std::size_t) const { return false; }
 
     void read_rows(const RowTile& tile, RowLanes<T>& sums) const {
         if (call_.indices)

@@ -12,6 +12,7 @@
 #include "logits/logit_rows.hpp"
 #include "logits/store_mode.hpp"
 #include "runtime/entry.hpp"
+#include "traversal/masked_rows.hpp"
 
 namespace logitloss {
 namespace detail {
@@ -20,6 +21,9 @@ namespace {
 constexpr double quiet_nan = std::numeric_limits<double>::quiet_NaN();
 
 enum class Written { nothing, softmax, log_softmax };
+
+/// What a row's value is the logarithm of.
+enum class Value { sum, mean };
 
 /// What a row's end leaves for merging with other rows.
 template <class T>
@@ -65,15 +69,17 @@ public:
         Patch<T> single;  // of a row of one class, whose probability is 1 without rounding
     };
 
-    SoftmaxRows(const Argument& x, const std::vector<int>& axes, Written written)
+    SoftmaxRows(const Argument& x, const std::vector<int>& axes, Written written, Value value = Value::sum)
         : kernels_(detail::kernels()),
           written_(written),
+          value_(value),
           x_(x),
           axes_(axes),
           positions_(without_axes(x.shape, axes)),
           classes_(at_axes(x.shape, axes)) {}
 
-    void run(const Argument& upstream, const Output& lse, LogSumExpState* states, const Output& out, int num_threads) {
+    void run(const Argument& where, const Argument& upstream, const Output& lse, LogSumExpState* states,
+             const Output& out, int num_threads) {
         const Shape rows = without_axes(x_.shape, axes_);
         positions_.add(without_axes(x_.strides, axes_));
         classes_.add(at_axes(x_.strides, axes_));
@@ -84,9 +90,10 @@ public:
         const int out_operand = out.given() ? positions_.add(without_axes(out.strides, axes_)) : -1;
         if (out.given())
             classes_.add(at_axes(out.strides, axes_));
-        positions_.simplify(true);
-        classes_.simplify(true);
-        logits_ = RowInput<T>(x_, positions_, 0, classes_, 0);
+        const RowPlan plan = simplified(where);
+        const RowMask mask =
+            where.given() ? RowMask(where, positions_.operands() - 1, classes_, classes_.operands() - 1) : RowMask();
+        logits_ = {RowInput<T>(x_, positions_, 0, classes_, 0), mask};
         if (lse.given())
             lse_ = RowResults(lse, lse_operand);
         if (upstream.given())
@@ -98,7 +105,7 @@ public:
             mode_ = choose_store_mode(out.view.data == x_.view.data, positions_.count() * classes_.count() * sizeof(T),
                                       out_.direct());
         }
-        LogitRows<T, SoftmaxRows>(*this, plan_rows<T>(positions_, classes_), staged).run(num_threads);
+        LogitRows<T, SoftmaxRows>(*this, plan, staged).run(num_threads);
     }
 
     // What LogitRows asks.
@@ -106,11 +113,13 @@ public:
     const KernelTable& table() const { return kernels_; }
     SetAside set_aside() const { return written_ == Written::log_softmax ? SetAside::largest : SetAside::none; }
     EndParts end_parts() const { return EndParts::gap; }
-    void read_rows(const RowTile&, RowLanes<T>& sums) const {
+    void read_rows(const RowTile& tile, RowLanes<T>& sums) const {
+        if (value_ == Value::mean)
+            count_elements(tile, sums);
         sums.aside.lse[0] = 0.0;  // wanted of rows that need float64 only, which set it
     }
     const T* logits(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
-        return logits_.read(place, first, n, scratch.logits);
+        return logits_.read(place, first, n, scratch.logits, scratch.mask);
     }
     template <class Half>
     const Half* stored_logits(const RowPlace& place, std::size_t first) const {
@@ -123,11 +132,12 @@ public:
 
     bool has_losses() const { return false; }
     bool has_values() const { return lse_.given() || states_.given(); }
+    bool sums_again() const { return states_.given() || value_ == Value::mean; }
     /// A state merges with whatever comes, and may be near 0 then. Where many classes share the sum their errors cancel.
-    double summed_again_below(std::size_t classes) const {
-        if (!states_.given())
-            return 0.0;
-        return classes <= 128 ? std::numeric_limits<double>::infinity() : 3.0;
+    bool sums_again(const RowLanes<T>& sums, std::size_t r) const {
+        if (states_.given())
+            return classes_.count() <= 128 || sums.whole.above_max[r] < 3.0;
+        return value_ == Value::mean && distance_from_0(sums, r) < 2.0;
     }
 
     /// Rows of few classes.
@@ -135,7 +145,7 @@ public:
         const SoftmaxRows& call;
 
         explicit FewRows(const SoftmaxRows& rows) : call(rows) {
-            takes = true;
+            takes = call.value_ == Value::sum;
             if (!call.writes())
                 task = FewClassTask::log_sum_exp;
             else if (!call.writes_exponentials())
@@ -146,7 +156,7 @@ public:
             states = call.states_.given();
         }
         void begin(const RowTile& tile, FewClassRows& rows, FewClasses& in, Scratch<T>& scratch) const {
-            set_input(in, call.logits_, call.kernels(), tile, scratch.logit_columns);
+            set_input(in, call.logits_, call.kernels(), tile, scratch.logit_columns, scratch.mask);
             if (!call.writes())
                 return;
             set_output(in, call.out_.layout(tile, scratch.out_columns));
@@ -168,7 +178,9 @@ public:
     FewRows few_classes() const { return FewRows(*this); }
 
     void finish_rows(const RowTile& tile, RowLanes<T>& sums) const {
-        if (lse_.given())
+        if (lse_.given() && value_ == Value::mean)
+            set_means(tile, sums);
+        else if (lse_.given())
             lse_.set(tile, sums.whole.lse);
         if (states_.given())
             for (std::size_t r = 0; r < tile.count; ++r)
@@ -249,7 +261,7 @@ public:
     }
 
     Columns<const T> columns(const RowTile& tile, const RowLanes<T>&, Scratch<T>& scratch) const {
-        return logits_.columns(kernels(), tile, classes_.count(), scratch.logit_columns);
+        return logits_.columns(kernels(), tile, classes_.count(), scratch.logit_columns, scratch.mask);
     }
     bool reads_columns_again() const { return written_ == Written::log_softmax; }
     NextTile next(const RowTile& tile) const { return logits_.next(tile, classes_.count()); }
@@ -273,6 +285,102 @@ public:
 private:
     const Kernels<T>& kernels() const { return kernels_.of<T>(); }
 
+    /// Adds the mask to the operands, and simplifies. How rows are cut up follows from what it masks alone: results are
+    /// those of -inf in its place.
+    RowPlan simplified(const Argument& where) {
+        Positions rows = positions_;
+        Positions classes = classes_;
+        if (where.given()) {
+            const Shape strides = broadcast_strides(where, x_.shape);
+            positions_.add(without_axes(strides, axes_));
+            classes_.add(at_axes(strides, axes_));
+        }
+        positions_.simplify(true);
+        classes_.simplify(true);
+        if (!where.given())
+            return plan_rows<T>(positions_, classes_);
+        rows.simplify(true);
+        classes.simplify(true);
+        return plan_rows<T>(rows, classes);
+    }
+
+    // Means: `value` of RowLanes has a row's number of elements, `linear` its logarithm.
+
+    void count_elements(const RowTile& tile, RowLanes<T>& sums) const {
+        std::fill(sums.value, sums.value + tile.lanes, 1.0);
+        for (std::size_t r = 0; r < tile.count; ++r)
+            sums.value[r] = static_cast<double>(logits_.count(tile.place(r), classes_.count()));
+        kernels_.float64.log(sums.value, tile.lanes, sums.linear);
+    }
+    /// Of the logarithm of a row's mean and of its distance from the maximum, the size of the larger.
+    static double distance_from_0(const RowLanes<T>& sums, std::size_t r) {
+        return std::max(std::fabs(sums.whole.lse[r] - sums.linear[r]),
+                        std::fabs(sums.whole.above_max[r] - sums.linear[r]));
+    }
+    /// Note [log-mean-exp]: the sum over exp(max) is divided while it is a number in two parts; then its logarithm and max
+    /// are added with one rounding. Unlike a sum's, a mean's logarithm may be small beside the errors of all its
+    /// exponentials, wherever it is not large: such rows are summed again, as those of Note [log-sum-exp near 0] are. Where
+    /// even float64's two parts would lose digits, in rows of nearly equal elements near 0, what the exponentials lack of
+    /// 1 is summed in place of them.
+    void set_means(const RowTile& tile, const RowLanes<T>& sums) const {
+        constexpr double tiny = sizeof(T) == sizeof(float) ? 0x1p-24 : 0x1p-45;
+        LogSumExpEnds<double> ends;
+        double divisor[most_lanes];
+        std::fill(ends.near, ends.near + tile.lanes, 1.0);
+        std::fill(ends.max, ends.max + tile.lanes, 0.0);
+        std::fill(ends.others, ends.others + tile.lanes, 0.0);
+        std::fill(ends.others_rest, ends.others_rest + tile.lanes, 0.0);
+        std::fill(divisor, divisor + tile.lanes, 1.0);
+        ends.divisor = divisor;
+        for (std::size_t r = 0; r < tile.count; ++r) {
+            const LogSumExpState state = state_of(sums, r);
+            if (!std::isfinite(state.max))
+                continue;
+            const bool is_tiny = distance_from_0(sums, r) < tiny;
+            ends.max[r] = state.max;
+            ends.others[r] = is_tiny ? mean_below_1(tile.place(r), state.max, sums.value[r]) * 0x1p512 : state.others;
+            ends.others_rest[r] = is_tiny ? 0.0 : state.rest;
+            divisor[r] = is_tiny ? 1.0 : sums.value[r];
+        }
+        kernels_.float64.paired_ends(&ends, nullptr, tile.lanes);
+        for (std::size_t r = 0; r < tile.count; ++r)
+            if (sums.value[r] == 0.0)
+                ends.lse[r] = quiet_nan;
+            else if (!std::isfinite(sums.whole.lse[r]))
+                ends.lse[r] = sums.whole.lse[r];
+        lse_.set(tile, ends.lse);
+    }
+    /// The mean of exp(x_j - max) - 1.
+    double mean_below_1(const RowPlace& place, double max, double count) const {
+        constexpr std::size_t piece = 256;
+        T x[piece];
+        unsigned char bytes[piece];
+        MaskBuffer mask{bytes};
+        StridedSum sum;
+        for (std::size_t first = 0; first < classes_.count(); first += piece) {
+            const std::size_t n = std::min(piece, classes_.count() - first);
+            const T masked = std::numeric_limits<T>::quiet_NaN();
+            const T* values = logits_.read(place, first, n, Buffer<T>(x), mask, masked);
+            for (std::size_t i = 0; i < n; ++i)
+                if (values[i] == values[i])
+                    sum.add(first + i, below_1(static_cast<double>(values[i]), max));
+        }
+        return sum.total() / count;
+    }
+    /// exp(x - max) - 1, to relative accuracy where x - max is tiny, as nearly all are in a row whose mean is.
+    double below_1(double x, double max) const {
+        const double gap = x - max;
+        if (gap < -0x1p-10) {
+            double e;
+            kernels_.float64.exp(&gap, 1, &e);
+            return e - 1.0;
+        }
+        const double back = gap - x;
+        const double lost = (x - (gap - back)) - (max + back);  // by the subtraction
+        const double series = 1.0 + gap / 2.0 * (1.0 + gap / 3.0 * (1.0 + gap / 4.0 * (1.0 + gap / 5.0)));
+        return gap * series + lost;
+    }
+
     /// Whether the kernels' exponentials do not do under such a factor, which is NaN, infinite or makes numbers of those
     /// that T has taken for 0.
     static bool is_beyond(double scale) { return !(std::fabs(scale) <= 0x1p50); }
@@ -285,10 +393,11 @@ private:
 
     const KernelTable& kernels_;
     Written written_;
+    Value value_;
     const Argument& x_;
     const std::vector<int>& axes_;
     Positions positions_, classes_;
-    RowInput<T> logits_;
+    MaskedInput<T> logits_;
     RowNumbers upstream_;
     RowResults lse_;
     RowStates states_;
@@ -299,30 +408,35 @@ private:
 /// Checks everything, then computes: `lse` and `out` may be missing, `upstream` belongs to `out`.
 void run_softmax_family(const ArrayView& x_view, const char* x_name, const ArrayView& upstream_view,
                         const MutableArrayView& lse_view, const MutableArrayView& out_view, const char* out_name,
-                        Written written, const SoftmaxOptions& options) {
+                        Written written, const SoftmaxOptions& options, Value value = Value::sum) {
     const Argument x(x_name, x_view);
+    const Argument where("where", options.where);
     const Argument upstream("upstream", upstream_view);
     const Output lse("out", lse_view);
     const Output out(out_name, out_view);
     require_floating(x);
     const std::vector<int> axes = normalized_axes(options.axes, x.shape.size());
     const Shape lse_shape = without_axes(x.shape, axes);
-    require_value_and_grad(x, lse_shape, {&x, &upstream}, lse, out);
+    require_mask(where, x.shape);
+    require_value_and_grad(x, lse_shape, {&x, &upstream, &where}, lse, out);
     if (upstream.given())
         broadcast_strides(upstream, lse_shape);
     with_arithmetic_type(x.view.dtype, [&](auto number) {
-        SoftmaxRows<decltype(number)> rows(x, axes, written);
-        rows.run(upstream, lse, nullptr, out, options.num_threads);
+        SoftmaxRows<decltype(number)> rows(x, axes, written, value);
+        rows.run(where, upstream, lse, nullptr, out, options.num_threads);
     });
 }
 
 void run_states(const ArrayView& a, LogSumExpState* states, const SoftmaxOptions& options) {
     const Argument x("a", a);
+    const Argument where("where", options.where);
     require_floating(x);
     const std::vector<int> axes = normalized_axes(options.axes, x.shape.size());
+    require_mask(where, x.shape);
     with_arithmetic_type(x.view.dtype, [&](auto number) {
         SoftmaxRows<decltype(number)> rows(x, axes, Written::nothing);
-        rows.run(Argument("upstream", {}), Output("out", {}), states, Output("grad_out", {}), options.num_threads);
+        rows.run(where, Argument("upstream", {}), Output("out", {}), states, Output("grad_out", {}),
+                 options.num_threads);
     });
 }
 
@@ -338,6 +452,13 @@ std::vector<std::ptrdiff_t> row_shape(const ArrayView& a, const SoftmaxOptions& 
 void logsumexp(const ArrayView& a, const MutableArrayView& out, const SoftmaxOptions& options) {
     detail::enter(
         [&] { detail::run_softmax_family(a, "a", {}, out, {}, "grad_out", detail::Written::nothing, options); });
+}
+
+void logmeanexp(const ArrayView& a, const MutableArrayView& out, const SoftmaxOptions& options) {
+    detail::enter([&] {
+        detail::run_softmax_family(a, "a", {}, out, {}, "grad_out", detail::Written::nothing, options,
+                                   detail::Value::mean);
+    });
 }
 
 std::vector<std::ptrdiff_t> shape_of_rows(const ArrayView& a, const SoftmaxOptions& options) {

@@ -235,6 +235,9 @@ void run_vjp(const ArrayView& y_view, const ArrayView& dy_view, const MutableArr
     require_dtype(out, y.view.dtype);
     require_shape(out, y.shape);
     require_no_overlap(out, {&y, &dy}, {&y, &dy});
+    if (options.where.given())
+        throw value_error(
+            "where: got an array, expected none: y is 0, or its logarithm -inf, where something was masked");
     // A float64 dy beside a narrower y may be beyond float32's range, and the result within.
     const DType arithmetic = dy.view.dtype == DType::float64 ? dy.view.dtype : y.view.dtype;
     with_arithmetic_type(

@@ -8,7 +8,7 @@
 #include "logitloss/logsumexp.hpp"
 #include "runtime/dispatch.hpp"
 #include "runtime/entry.hpp"
-#include "traversal/row_operands.hpp"
+#include "traversal/masked_rows.hpp"
 #include "traversal/row_traversal.hpp"
 
 namespace logitloss {
@@ -26,12 +26,13 @@ struct SignedLog {
 
 class WeightedRows : public RowProblem {
 public:
-    WeightedRows(const Argument& a, const Argument& b, const Output& out, const Output& sign,
-                 const std::vector<int>& axes)
+    WeightedRows(const Argument& a, const Argument& b, const Argument& where, const Output& out, const Output& sign,
+                 const std::vector<int>& axes, bool mean)
         : kernels_(detail::kernels().float64),
           rows_(without_axes(a.shape, axes)),
           classes_(at_axes(a.shape, axes)),
-          signed_(sign.given()) {
+          signed_(sign.given()),
+          mean_(mean) {
         for (const Argument* argument : {&a, &b}) {
             rows_.add(without_axes(argument->strides, axes));
             classes_.add(at_axes(argument->strides, axes));
@@ -39,10 +40,16 @@ public:
         rows_.add(out.strides);
         if (signed_)
             rows_.add(sign.strides);
+        if (where.given()) {
+            const Shape strides = broadcast_strides(where, a.shape);
+            rows_.add(without_axes(strides, axes));
+            classes_.add(at_axes(strides, axes));
+        }
         rows_.simplify(true);
         classes_.simplify(true);
-        a_ = RowInput<double>(a, rows_, 0, classes_, 0);
-        b_ = RowInput<double>(b, rows_, 1, classes_, 1);
+        const RowMask mask = where.given() ? RowMask(where, rows_.operands() - 1, classes_, 2) : RowMask();
+        a_ = {RowInput<double>(a, rows_, 0, classes_, 0), mask};
+        b_ = {RowInput<double>(b, rows_, 1, classes_, 1), mask};
         out_ = RowResults(out, 2);
         if (signed_)
             sign_ = RowResults(sign, 3);
@@ -58,12 +65,17 @@ public:
     struct Scratch {
         BufferSpace space;
         Buffer<double> a, b;
+        Buffer<unsigned char> where;
+        MaskBuffer mask;
         RowPlan plan;
 
         explicit Scratch(const RowPlan& row_plan)
-            : space(2 * BufferSpace::bytes<double>(std::min(block_size, row_plan.classes))),
+            : space(2 * BufferSpace::bytes<double>(std::min(block_size, row_plan.classes)) +
+                    BufferSpace::bytes<unsigned char>(std::min(block_size, row_plan.classes))),
               a(space.take<double>(std::min(block_size, row_plan.classes))),
               b(space.take<double>(std::min(block_size, row_plan.classes))),
+              where(space.take<unsigned char>(std::min(block_size, row_plan.classes))),
+              mask{where.data()},
               plan(row_plan) {}
     };
     using Block = NoBlocks;
@@ -86,8 +98,8 @@ private:
     Elements read(const RowPlace& place, const RowPlan& plan, std::size_t index, Scratch& buffers) const {
         const std::size_t first = index * block_size;
         const std::size_t n = std::min(block_size, plan.classes - first);
-        const double* a = a_.read(place, first, n, buffers.a);
-        const double* b = b_.read(place, first, n, buffers.b);
+        const double* a = a_.read(place, first, n, buffers.a, buffers.mask);
+        const double* b = b_.read(place, first, n, buffers.b, buffers.mask, 0.0);
         bool infinite = false;
         for (std::size_t j = 0; j < n; ++j) {
             infinite |= std::fabs(b[j]) == infinity;
@@ -129,13 +141,15 @@ private:
             top = block_top > top || block_top != block_top ? block_top : top;
             weights.look(block.b, block.n);
         }
-        const SignedLog result = end_of(place, plan, top, weights, buffers);
+        const auto count = static_cast<double>(mean_ ? a_.count(place, plan.classes) : 1);
+        const SignedLog result =
+            count == 0.0 ? SignedLog{quiet_nan, quiet_nan} : end_of(place, plan, top, weights, count, buffers);
         out_.set(place, !signed_ && result.sign < 0.0 ? quiet_nan : result.log);
         if (signed_)
             sign_.set(place, result.sign);
     }
 
-    SignedLog end_of(const RowPlace& place, const RowPlan& plan, double top, const Weights& weights,
+    SignedLog end_of(const RowPlace& place, const RowPlan& plan, double top, const Weights& weights, double count,
                      Scratch& buffers) const {
         if (top != top)
             return {quiet_nan, quiet_nan};
@@ -143,11 +157,11 @@ private:
             return weight_is_nan(place, plan, buffers) ? SignedLog{quiet_nan, quiet_nan} : SignedLog{-infinity, 0.0};
         if (top == infinity || weights.heaviest == infinity)
             return infinite_sum(place, plan, buffers);
-        if (!weights.ordinary() || std::fabs(top) > fast_limit)
-            return in_two_parts(place, plan, top, buffers);
+        if (mean_ || !weights.ordinary() || std::fabs(top) > fast_limit)
+            return in_two_parts(place, plan, top, count, buffers);
         const SignedLog result = in_one_part(place, plan, top, buffers);
         const bool near = std::fabs(result.log) < 1.0 && std::fabs(result.log - top) < 1.0;
-        return near ? in_two_parts(place, plan, top, buffers) : result;
+        return near ? in_two_parts(place, plan, top, count, buffers) : result;
     }
 
     SignedLog in_one_part(const RowPlace& place, const RowPlan& plan, double top, Scratch& buffers) const {
@@ -178,9 +192,10 @@ private:
         return {ends.lse[0], sign};
     }
 
-    /// Note [log-sum-exp near 0], with weights: rows near 0, rows whose weights have both signs, and those with weights or
-    /// elements of any size.
-    SignedLog in_two_parts(const RowPlace& place, const RowPlan& plan, double top, Scratch& buffers) const {
+    /// Note [log-sum-exp near 0], with weights: rows near 0, rows whose weights have both signs, those with weights or
+    /// elements of any size, and means, of `count` elements.
+    SignedLog in_two_parts(const RowPlace& place, const RowPlan& plan, double top, double count,
+                           Scratch& buffers) const {
         const NumberKernels& numbers = detail::kernels().numbers;
         double exponent = no_exponent;
         for (std::size_t index = 0; index < plan.blocks; ++index) {
@@ -206,8 +221,10 @@ private:
             return {-infinity, 0.0};
         const double sign = high > 0.0 ? 1.0 : -1.0;
         LogSumExpEnds<double> ends;
-        double exponents[row_batch];
+        double exponents[row_batch], counts[row_batch];
         std::fill(exponents, exponents + row_batch, exponent);
+        std::fill(counts, counts + row_batch, count);
+        ends.divisor = counts;
         std::fill(ends.max, ends.max + row_batch, top);
         std::fill(ends.others, ends.others + row_batch, sign * high);
         std::fill(ends.others_rest, ends.others_rest + row_batch, sign * sum.value().second);
@@ -242,18 +259,21 @@ private:
     const Kernels<double>& kernels_;
     Positions rows_, classes_;
     bool signed_;
-    RowInput<double> a_, b_;
+    bool mean_;
+    MaskedInput<double> a_, b_;
     RowResults out_, sign_;
 };
 
 void run_weighted(const ArrayView& a_view, const ArrayView& b_view, const MutableArrayView& out_view,
-                  const MutableArrayView& sign_view, const SoftmaxOptions& options) {
+                  const MutableArrayView& sign_view, const SoftmaxOptions& options, bool mean) {
     const Argument a("a", a_view);
+    const Argument where("where", options.where);
     const Argument b("b", b_view);
     const Output out("out", out_view);
     const Output sign("sign", sign_view);
     const std::vector<int> axes = normalized_axes(options.axes, a.shape.size());
     require_shape(b, a.shape);
+    require_mask(where, a.shape);
     for (const Output* result : {&out, &sign}) {
         if (result == &sign && !sign.given())
             continue;
@@ -261,9 +281,9 @@ void run_weighted(const ArrayView& a_view, const ArrayView& b_view, const Mutabl
             throw value_error(std::string(result->name) + ": got dtype " + name(result->view.dtype) +
                               ", expected float32 or float64");
         require_shape(*result, without_axes(a.shape, axes));
-        require_no_overlap(*result, {&a, &b, result == &out ? &sign : &out});
+        require_no_overlap(*result, {&a, &b, &where, result == &out ? &sign : &out});
     }
-    WeightedRows(a, b, out, sign, axes).run(options.num_threads);
+    WeightedRows(a, b, where, out, sign, axes, mean).run(options.num_threads);
 }
 
 }  // namespace
@@ -271,7 +291,12 @@ void run_weighted(const ArrayView& a_view, const ArrayView& b_view, const Mutabl
 
 void weighted_logsumexp(const ArrayView& a, const ArrayView& b, const MutableArrayView& out,
                         const MutableArrayView& sign, const SoftmaxOptions& options) {
-    detail::enter([&] { detail::run_weighted(a, b, out, sign, options); });
+    detail::enter([&] { detail::run_weighted(a, b, out, sign, options, false); });
+}
+
+void weighted_logmeanexp(const ArrayView& a, const ArrayView& b, const MutableArrayView& out,
+                         const SoftmaxOptions& options) {
+    detail::enter([&] { detail::run_weighted(a, b, out, {}, options, true); });
 }
 
 }  // namespace logitloss
