@@ -33,7 +33,7 @@ struct Scratch {
     Buffer<T> logits, raw_logits, coefficients, weights, out;
     ColumnBuffer<T> logit_columns, coefficient_columns, out_columns;  ///< of a tile
     Buffer<T> transformed_columns;
-    MaskBuffer mask;  ///< in a buffer of the coefficients, which masked logits do without
+    MaskBuffer mask;                  ///< in a buffer of the coefficients, which masked logits do without
     std::vector<RowBlock<T>> blocks;  ///< of a row of several that leaves its tile
     LogitTile<T> tiles[2];  ///< of batches, the second is the one before, which is written while the first is read
     RowLanes<T> alone;      ///< of a row that leaves its tile or batch

@@ -72,7 +72,7 @@ public:
         double second = 0.0;
         double total = 1.0;  ///< Clipping::total
         double upstream = 1.0;
-        double probability = 0.0;    ///< of a class index
+        double probability = 0.0;            ///< of a class index
         std::optional<ScaledSlopes> scaled;  ///< of a row whose gradient they are
         // What the gradient sweep takes: out_j = factor (linear - a_j / p_j); of a class index `own` at the label.
         double factor = 0.0;
@@ -245,7 +245,7 @@ public:
             k.column_probability_gradient(in.columns, shape, clipping_, linear, raise, factor, stride, out);
         for (std::size_t r = 0; r < tile.count; ++r)
             if (rows[r].scaled || (factor[r] != 0.0 && ((!finite && sizeof(T) == sizeof(double)) ||
-                                                               is_far(tile.place(r), 0, call_.classes))))
+                                                        is_far(tile.place(r), 0, call_.classes))))
                 write_exact_column(tile, r, rows[r], scratch, out + r);
         if (!finite)
             k.canonical_nan(out, shape.lanes * shape.classes);
@@ -361,7 +361,7 @@ private:
         const double raise = size > 1.0 ? std::ldexp(1.0, std::ilogb(size)) : 1.0;
         return {row.linear * raise, raise, row.factor / raise};
     }
-    static T label_gradient(const Row& row, double slope, Scaled ScaledSlopes::*scaled_slope) {
+    static T label_gradient(const Row& row, double slope, Scaled ScaledSlopes::* scaled_slope) {
         return as_stored(row.scaled ? ((*row.scaled).*scaled_slope).value() : product(row.factor, slope));
     }
 
@@ -483,9 +483,8 @@ private:
             const std::size_t count = std::min(pieces, n - done);
             double values[pieces];
             const ExactBlock in(*this, place, row, first + done, count, scratch);
-            const bool finite =
-                !row.scaled &&
-                kernels_.float64.probability_gradient(in.p, in.a, count, clipping_of_row(row), slope_of(row), values);
+            const bool finite = !row.scaled && kernels_.float64.probability_gradient(
+                                                   in.p, in.a, count, clipping_of_row(row), slope_of(row), values);
             std::size_t j = 0;
             if (!finite)
                 for_scaled(place, row, first + done, count, scratch, [&](double p, const Scaled& a) {
