@@ -18,8 +18,8 @@ with decides which of them calls: a data set that has labels, or arrays.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -100,7 +100,7 @@ class Metric:
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
-        self.__name__ = objective._metric_name  # under which XGBoost reports it
+        self.__name__: str = objective._metric_name  # under which XGBoost reports it
 
     def __call__(self, first: Any, second: Any, *lightgbm: Any, sample_weight: ArrayLike | None = None) -> Any:
         """The mean loss of ``(margin, data)`` or ``(target, margin)``; LGBMClassifier adds a weight and a group."""
@@ -189,9 +189,13 @@ def _matrix(margin: Array) -> Array:
 class _Binary(Objective):
     """What objectives of one output share. A margin may be a column."""
 
-    _loss: ClassVar[Callable[..., Any]]
-    _grad_hess: ClassVar[Callable[..., Any]]
-    _kind: ClassVar[dict[str, str]]  # of the Hessian
+    @staticmethod
+    @abstractmethod
+    def _loss(logits: Array, target: Array, **options: Any) -> Any: ...
+
+    @staticmethod
+    @abstractmethod
+    def _grad_hess(logits: Array, target: Array, **options: Any) -> tuple[Any, Any]: ...
 
     def predict_proba(self, margin: ArrayLike) -> Array:
         positive = np.asarray(margin)
@@ -200,9 +204,7 @@ class _Binary(Objective):
     def calc_ders_range(self, approxes: Any, targets: Any, weights: Any) -> list[tuple[float, float]]:
         """First and second derivative of the negated loss of each object, as CatBoost asks for them."""
         weight = None if weights is None else _weights(_numbers(weights))
-        grad, hess = self._grad_hess(
-            _numbers(approxes), _numbers(targets), weight=weight, **self._kind, **self._options
-        )
+        grad, hess = self._grad_hess(_numbers(approxes), _numbers(targets), weight=weight, **self._options)
         return list(zip((-grad).tolist(), (-hess).tolist(), strict=True))
 
     def _derivatives(self, margin: Array, target: Array, weight: Array | None, grad: Array, hess: Array) -> None:
@@ -213,7 +215,6 @@ class _Binary(Objective):
             weight=None if weight is None else weight.reshape(shape),
             grad_out=grad,
             hess_out=hess,
-            **self._kind,
             **self._options,
         )
 
@@ -226,16 +227,26 @@ class _Binary(Objective):
 
 class _Logistic(_Binary):
     _metric_name = "binary_cross_entropy"
-    _loss = staticmethod(bce_with_logits)
-    _grad_hess = staticmethod(bce_with_logits_grad_hess)
-    _kind: ClassVar = {"hessian": "exact"}
+
+    @staticmethod
+    def _loss(logits: Array, target: Array, **options: Any) -> Any:
+        return bce_with_logits(logits, target, **options)
+
+    @staticmethod
+    def _grad_hess(logits: Array, target: Array, **options: Any) -> tuple[Any, Any]:
+        return bce_with_logits_grad_hess(logits, target, hessian="exact", **options)
 
 
 class _Focal(_Binary):
     _metric_name = "focal_loss"
-    _loss = staticmethod(sigmoid_focal_loss)
-    _grad_hess = staticmethod(sigmoid_focal_loss_grad_hess)
-    _kind: ClassVar = {"hessian": "clipped"}
+
+    @staticmethod
+    def _loss(logits: Array, target: Array, **options: Any) -> Any:
+        return sigmoid_focal_loss(logits, target, **options)
+
+    @staticmethod
+    def _grad_hess(logits: Array, target: Array, **options: Any) -> tuple[Any, Any]:
+        return sigmoid_focal_loss_grad_hess(logits, target, hessian="clipped", **options)
 
 
 def softmax(
