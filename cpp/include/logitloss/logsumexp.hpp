@@ -14,7 +14,7 @@ struct SoftmaxOptions {
     /// Which elements count: bools, broadcast against the logits; not given, all do. An element that does not is not read
     /// and is taken for -inf, one with a weight for one of weight 0. Not for the vector-Jacobian products, which see what
     /// was masked in `y`.
-    ArrayView where;
+    ArrayView where = {};
 };
 
 /// log-sum-exp over the class axes:  out = log sum_j exp(a_j).
