@@ -33,9 +33,10 @@ struct GradHess {
 
 private:
     static std::optional<py::dtype> dtype_beside(const O& other) {
-        return py::isinstance<py::array>(other)
-                   ? std::optional<py::dtype>(py::reinterpret_borrow<py::array>(other).dtype())
-                   : std::nullopt;
+        if (!py::isinstance<py::array>(other))
+            return std::nullopt;
+        const py::dtype dtype = py::reinterpret_borrow<py::array>(other).dtype();
+        return dtype.is(py::dtype::of<float>()) ? std::optional<py::dtype>(dtype) : std::nullopt;
     }
 };
 

@@ -118,12 +118,13 @@ def token_logprobs(
     Notes
     -----
     Relative accuracy is kept where p is near 1 and `logprob` and `entropy` are tiny. One id a row has the bits of
-    ``-cross_entropy(logits, ids, scale=1 / temperature, reduction="none")``, unless logits beyond 2^17 meet a
+    ``-cross_entropy(logits, ids, scale=1 / temperature, reduction="none")``, unless scaled logits beyond 2^17 meet a
     temperature that is not 1. Where the temperature is no power of two, rounding costs digits that grow with the spread
     of the logits, as it does with the `scale` of `cross_entropy`.
 
     A row with NaN: NaN, `argmax` and `topk_ids` -1, `rank` the number of classes. A row with ``+inf``: `lse` ``+inf``,
-    `logprob` ``-inf`` but NaN at a ``+inf``, `entropy` NaN. A row of only ``-inf``: `lse` ``-inf``, otherwise NaN.
+    `logprob` ``-inf`` but NaN at a ``+inf``, `entropy` NaN. A row of only ``-inf``: `lse` ``-inf``, otherwise
+    NaN; `argmax`, `rank` and `topk_ids` are those of equal logits.
 
     The logits are read once from memory. Rows that lie side by side (up to 256 classes, of float64 up to 64, and
     strided class axes) are read twice for `logprob` beside other results; `logprob` alone is fastest there.

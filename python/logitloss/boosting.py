@@ -24,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._arrays import as_array
 from ._binary_cross_entropy import bce_with_logits
 from ._cross_entropy import cross_entropy
 from ._focal_loss import sigmoid_focal_loss
@@ -54,12 +55,12 @@ class Objective(ABC):
             margin, target, sample_weight = first, second.get_label(), second.get_weight()
         else:
             target, margin = first, second
-        margin = np.asarray(margin)
+        margin, target = as_array(margin, "margin"), as_array(target, "target")
         # Halves of one array, which more often is large enough for huge pages: faults of fresh pages would cost most.
         both = np.empty((2, margin.size), np.float32)
         order: Literal["C", "F"] = "F" if margin.flags.fnc else "C"
         grad, hess = (half.reshape(margin.shape, order=order) for half in both)
-        self._derivatives(margin, np.asarray(target), _weights(sample_weight), grad, hess)
+        self._derivatives(margin, target, _weights(sample_weight, target), grad, hess)
         return grad, hess
 
     @property
@@ -75,7 +76,7 @@ class Objective(ABC):
     def _derivatives(self, margin: Array, target: Array, weight: Array | None, grad: Array, hess: Array) -> None: ...
 
     @abstractmethod
-    def _losses(self, margin: Array, target: Array) -> Array: ...
+    def _losses(self, margin: Array, target: Array, weight: Array | None) -> Array: ...
 
     @abstractmethod
     def _row_weights(self, target: Array) -> NDArray[np.float64]: ...
@@ -112,15 +113,15 @@ class Metric:
         return self._mean(first, second, sample_weight)
 
     def _mean(self, target: ArrayLike, margin: ArrayLike, sample_weight: ArrayLike | None) -> float:
-        total, weight = self._sums(np.asarray(target), np.asarray(margin), _weights(sample_weight))
+        total, weight = self._sums(as_array(target, "target"), as_array(margin, "margin"), sample_weight)
         return total / weight if weight != 0 else float("nan")
 
-    def _sums(self, target: Array, margin: Array, sample_weight: Array | None) -> tuple[float, float]:
-        losses = self.objective._losses(margin, target).astype(np.float64, copy=False)
-        weight = self.objective._row_weights(target)
-        if sample_weight is not None:
-            losses, weight = losses * sample_weight, weight * sample_weight
-        return float(losses.sum()), float(weight.sum())
+    def _sums(self, target: Array, margin: Array, sample_weight: ArrayLike | None) -> tuple[float, float]:
+        weight = _weights(sample_weight, target)
+        losses = self.objective._losses(margin, target, weight)
+        of_rows = self.objective._row_weights(target)
+        total = of_rows.sum() if weight is None else (of_rows * weight).sum()
+        return float(losses.sum(dtype=np.float64)), float(total)
 
     # What CatBoost asks.
     def is_max_optimal(self) -> bool:
@@ -131,17 +132,21 @@ class Metric:
         """Sum of the weighted losses and of the weights; `approxes`: one sequence of margins an output."""
         margins = [_numbers(approx) for approx in approxes]
         margin = margins[0] if len(margins) == 1 else np.stack(margins, axis=1)
-        return self._sums(_numbers(target), margin, None if weight is None else _weights(_numbers(weight)))
+        return self._sums(_numbers(target), margin, None if weight is None else _numbers(weight))
 
     def get_final_error(self, error: float, weight: float) -> float:
         """The quotient of these sums."""
         return error / (weight + 1e-38)
 
 
-def _weights(weight: Any) -> Array | None:
-    """Weights as an array; XGBoost has none of size 0 in the place of None."""
-    array = None if weight is None else np.asarray(weight)
-    return None if array is None or array.size == 0 else array
+def _weights(weight: Any, target: Array) -> Array | None:
+    """One weight a target, of its shape; XGBoost has an array of size 0 in the place of None."""
+    array = None if weight is None else as_array(weight, "sample_weight")
+    if array is None or array.size == 0:
+        return None
+    if array.size != target.size:
+        raise ValueError(f"sample_weight: got shape {array.shape}, expected one weight for each of {target.size} rows")
+    return array.reshape(target.shape)
 
 
 def _numbers(container: Any) -> NDArray[np.float64]:
@@ -159,11 +164,10 @@ class _Softmax(Objective):
         options = self._options | {"sample_weight": weight, "ignore_index": None}
         cross_entropy_grad_hess(_matrix(margin), target, grad_out=grad, hess_out=hess, **options)
 
-    def _losses(self, margin: Array, target: Array) -> Array:
-        options = {name: value for name, value in self._options.items() if name != "hessian"}
-        return np.asarray(
-            cross_entropy(_matrix(margin), _labels(target), ignore_index=None, reduction="none", **options)
-        )
+    def _losses(self, margin: Array, target: Array, weight: Array | None) -> Array:
+        options = self._options | {"sample_weight": weight, "ignore_index": None, "reduction": "none"}
+        del options["hessian"]
+        return np.asarray(cross_entropy(_matrix(margin), _labels(target), **options))
 
     def _row_weights(self, target: Array) -> NDArray[np.float64]:
         class_weight = self._options["class_weight"]
@@ -174,10 +178,13 @@ class _Softmax(Objective):
 
 def _labels(target: Array) -> Array:
     """Labels that may be stored as floats, as integers."""
-    labels = target.astype(np.int64)
-    if not np.array_equal(labels, target):
-        raise ValueError("target: got labels that are no integers, expected class indices")
-    return labels
+    if target.dtype.kind != "f":
+        return target
+    labels = target.astype(np.float64)
+    bad = np.flatnonzero(~(np.abs(labels) < 2.0**53) | (labels != np.floor(labels)))
+    if bad.size:
+        raise ValueError(f"target[{bad[0]}]: got label {labels.flat[bad[0]]}, expected an integer")
+    return labels.astype(np.int64)
 
 
 def _matrix(margin: Array) -> Array:
@@ -198,13 +205,19 @@ class _Binary(Objective):
     def _grad_hess(logits: Array, target: Array, **options: Any) -> tuple[Any, Any]: ...
 
     def predict_proba(self, margin: ArrayLike) -> Array:
-        positive = np.asarray(margin)
-        return np.asarray(probabilities(np.stack([np.zeros_like(positive), positive], axis=-1), axis=-1))
+        logits = as_array(margin, "margin")
+        if logits.ndim == 2 and logits.shape[1] == 1:
+            logits = logits[:, 0]
+        # The gradients at the hard targets: 1 - p keeps its digits, too.
+        positive, _ = bce_with_logits_grad_hess(logits, np.zeros(logits.shape))
+        negative, _ = bce_with_logits_grad_hess(logits, np.ones(logits.shape))
+        return np.stack([0 - negative, positive], axis=-1)
 
     def calc_ders_range(self, approxes: Any, targets: Any, weights: Any) -> list[tuple[float, float]]:
         """First and second derivative of the negated loss of each object, as CatBoost asks for them."""
-        weight = None if weights is None else _weights(_numbers(weights))
-        grad, hess = self._grad_hess(_numbers(approxes), _numbers(targets), weight=weight, **self._options)
+        target = _numbers(targets)
+        weight = None if weights is None else _weights(_numbers(weights), target)
+        grad, hess = self._grad_hess(_numbers(approxes), target, weight=weight, **self._options)
         return list(zip((-grad).tolist(), (-hess).tolist(), strict=True))
 
     def _derivatives(self, margin: Array, target: Array, weight: Array | None, grad: Array, hess: Array) -> None:
@@ -218,8 +231,9 @@ class _Binary(Objective):
             **self._options,
         )
 
-    def _losses(self, margin: Array, target: Array) -> Array:
-        return np.asarray(self._loss(margin.reshape(target.shape), target, reduction="none", **self._options))
+    def _losses(self, margin: Array, target: Array, weight: Array | None) -> Array:
+        options = self._options | {"weight": weight, "reduction": "none"}
+        return np.asarray(self._loss(margin.reshape(target.shape), target, **options))
 
     def _row_weights(self, target: Array) -> NDArray[np.float64]:
         return np.ones(target.shape)
@@ -247,6 +261,12 @@ class _Focal(_Binary):
     @staticmethod
     def _grad_hess(logits: Array, target: Array, **options: Any) -> tuple[Any, Any]:
         return sigmoid_focal_loss_grad_hess(logits, target, hessian="clipped", **options)
+
+
+def _checked(objective: Objective, margin: Array) -> Objective:
+    """The objective; errors of its options are raised here, and not in the middle of a training."""
+    objective(np.zeros(1), margin)
+    return objective
 
 
 def softmax(
@@ -285,7 +305,9 @@ def softmax(
     >>> print(grad, hess)
     [[-1.  1.]] [[1. 1.]]
     """
-    return _Softmax(hessian=hessian, class_weight=class_weight, label_smoothing=label_smoothing)
+    classes = 2 if class_weight is None else np.size(as_array(class_weight, "class_weight"))
+    objective = _Softmax(hessian=hessian, class_weight=class_weight, label_smoothing=label_smoothing)
+    return _checked(objective, np.zeros((1, classes)))
 
 
 def logistic(*, pos_weight: float | None = None, label_smoothing: float = 0.0) -> Objective:
@@ -316,7 +338,7 @@ def logistic(*, pos_weight: float | None = None, label_smoothing: float = 0.0) -
     >>> print(boosting.logistic()(np.array([1, 0]), np.zeros(2)))
     (array([-0.5,  0.5], dtype=float32), array([0.25, 0.25], dtype=float32))
     """
-    return _Logistic(pos_weight=pos_weight, label_smoothing=label_smoothing)
+    return _checked(_Logistic(pos_weight=pos_weight, label_smoothing=label_smoothing), np.zeros(1))
 
 
 def focal(*, gamma: float = 2.0, alpha: float | None = None) -> Objective:
@@ -342,4 +364,4 @@ def focal(*, gamma: float = 2.0, alpha: float | None = None) -> Objective:
     >>> print(hess)
     [5.101136e-05 0.000000e+00]
     """
-    return _Focal(gamma=gamma, alpha=alpha)
+    return _checked(_Focal(gamma=gamma, alpha=alpha), np.zeros(1))

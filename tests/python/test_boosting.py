@@ -125,7 +125,7 @@ def test_errors(rng):
         boosting.softmax()(np.zeros(4), np.zeros(4))
     with pytest.raises(ValueError, match=r"target\[1\]: got label 2.0"):
         boosting.softmax()(np.array([0.0, 2.0]), np.zeros((2, 2)))
-    with pytest.raises(ValueError, match="no integers"):
+    with pytest.raises(ValueError, match=r"target\[1\]: got label 0.5"):
         boosting.softmax().metric(np.array([0.0, 0.5]), np.zeros((2, 2)))
     with pytest.raises(ValueError, match="hessian"):
         boosting.softmax(hessian="newton")(np.zeros(2), np.zeros((2, 2)))
@@ -305,3 +305,70 @@ def test_focal_learns(two):
     params = {"max_depth": 3, "base_score": 0.0, "disable_default_eval_metric": 1}
     margin = xgboost.train(params, data, ROUNDS, obj=objective).predict(data, output_margin=True)
     assert objective.metric(label, margin) < 0.5 * objective.metric(label, np.zeros(len(label)))
+
+
+# ------------------------------------------------------------------------------------------ metrics and arguments
+
+
+@pytest.mark.parametrize("column", ["target", "weight", "both"])
+def test_a_metric_weighs_rows_whatever_is_a_column(column):
+    target, weight = np.array([0, 1]), np.array([1.0, 9.0])
+    losses = np.log1p(np.exp([0.0, -3.0]))
+    want = (weight * losses).sum() / weight.sum()
+    target = target if column == "weight" else target[:, None]
+    weight = weight if column == "target" else weight[:, None]
+    got = boosting.logistic().metric(target, np.array([0.0, 3.0]), sample_weight=weight)
+    np.testing.assert_allclose(got, want, rtol=1e-15)
+
+
+def test_a_weight_of_0_removes_a_row_from_a_metric():
+    want = np.log1p(np.exp(-1.0))
+    for bad in (np.nan, np.inf):
+        got = boosting.logistic().metric([0, 1], [bad, 1.0], sample_weight=[0.0, 1.0])
+        np.testing.assert_allclose(got, want, rtol=1e-15)
+        got = boosting.softmax().metric([0, 1], [[bad, 0.0], [0.0, 1.0]], sample_weight=[0.0, 1.0])
+        np.testing.assert_allclose(got, want, rtol=1e-15)
+
+
+def test_masks_are_refused():
+    masked = np.ma.masked_array([0.5, 1.5], mask=[True, False])
+    objective = boosting.logistic()
+    for call in (
+        lambda: objective([0, 1], masked),
+        lambda: objective(masked, np.zeros(2)),
+        lambda: objective([0, 1], np.zeros(2), sample_weight=masked),
+        lambda: objective.metric([0, 1], masked),
+        lambda: objective.predict_proba(masked),
+    ):
+        with pytest.raises(TypeError, match="mask"):
+            call()
+
+
+@pytest.mark.parametrize("label", [np.nan, np.inf, 1e30, 0.5])
+def test_a_metric_names_the_label_that_is_none(label):
+    with pytest.raises(ValueError, match=r"target\[1\]"):
+        boosting.softmax().metric([0.0, label], np.zeros((2, 3)))
+
+
+def test_weights_of_another_number_are_refused():
+    with pytest.raises(ValueError, match="sample_weight"):
+        boosting.softmax().metric([0, 1], np.zeros((2, 3)), sample_weight=[1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+def test_binary_probabilities_keep_both_ends(shape):
+    margin = np.array([-np.inf, -800.0, 40.0, np.inf]).reshape(shape)
+    got = boosting.logistic().predict_proba(margin)
+    want = np.array([[1, 0], [1, 0], [4.248354255291589e-18, 1], [0, 1]])
+    np.testing.assert_allclose(got, want, rtol=1e-15, atol=1e-300)
+
+
+def test_bad_options_are_refused_where_they_are_given():
+    for make, options in (
+        (boosting.softmax, {"hessian": "clipped"}),
+        (boosting.softmax, {"label_smoothing": 3.0}),
+        (boosting.logistic, {"label_smoothing": -0.5}),
+        (boosting.focal, {"gamma": -1.0}),
+    ):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            make(**options)

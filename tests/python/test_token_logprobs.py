@@ -382,3 +382,19 @@ def test_gradient_in_place_and_given(dtype, layout, rng):
         np.testing.assert_array_equal(out, want)
         assert ll.token_logprobs_vjp(logits, ids, 1.0, e, grad_out=logits) is logits
         assert_same_bits(logits, want)
+
+
+@pytest.mark.parametrize("temperature", [2.0**-10, 1e-3])
+def test_a_temperature_may_take_logits_out_of_range(temperature):
+    got = ll.token_logprobs(
+        [[1e308, 0, 1e308]], [[0, 2]], temperature=temperature, returns=ll.TokenLogProbs._fields, k=1
+    )
+    np.testing.assert_allclose(got.logprob, [[-np.log(2), -np.log(2)]], rtol=1e-14)
+    np.testing.assert_allclose(got.entropy, [np.log(2)], rtol=1e-14)
+    assert got.lse[0] == np.inf
+    assert (got.argmax[0], got.topk_ids[0, 0], *got.rank[0]) == (0, 0, 0, 1)
+
+
+def test_logits_far_apart_at_a_huge_temperature():
+    got = ll.token_logprobs([[1e308, -1e308]], [[0, 1]], temperature=1e308, returns=("logprob",))
+    np.testing.assert_allclose(got.logprob, [[-np.log1p(np.exp(-2.0)), -2 - np.log1p(np.exp(-2.0))]], rtol=1e-14)

@@ -268,3 +268,13 @@ def test_without_the_mask_it_would_be_read():
     read = start_python("-c", code.format(1))
     assert read.stdout == "ready\n"
     assert read.returncode < 0
+
+
+@every_dtype
+def test_logits_that_are_not_aligned(dtype, rng):
+    x = rng.standard_normal((5, 300)).astype(dtype)
+    where = rng.random(x.shape) < 0.6
+    unaligned = np.frombuffer(b"x" + x.tobytes(), dtype=np.uint8)[1:].view(dtype).reshape(x.shape)
+    for function in (ll.logsumexp, ll.softmax, ll.log_softmax):
+        got = function(unaligned, axis=-1, where=where)
+        np.testing.assert_array_equal(got, function(x, axis=-1, where=where))

@@ -37,13 +37,13 @@ struct TokenLogProbsResults {
 ///            top-k accuracy);  argmax  the class that no other beats;  topk_*  the k classes that no others beat, best
 ///            first, and their log-probabilities.
 /// `ids` are integers: of the shape of `logits` without the axis, one a row, or with m of them in place of the axis.
-/// One id a row gives the bits of -cross_entropy(logits, ids) with a scale of 1 / temperature, unless logits beyond 2^17
+/// One id a row gives the bits of -cross_entropy(logits, ids) with a scale of 1 / temperature, unless scaled logits beyond 2^17
 /// meet a temperature that is not 1.
 ///
 /// An id of `ignore_index` has logprob 0 and rank -1. A row with ids that are all ignored is not read: its floating
 /// results are 0, its indices -1. A logit of -inf is a masked class: logprob -inf. A row with NaN has NaN results, the
 /// argmax and topk_ids -1, and rank C. A row with +inf has lse +inf, logprob -inf (NaN at a +inf) and entropy NaN; a row of
-/// only -inf has lse -inf and NaN.
+/// only -inf has lse -inf and NaN, and its indices are those of equal logits.
 /// Relative error below 4e-7 (float64: 1e-14), also where p is near 1 and logprob or entropy tiny; of lse relative to the
 /// larger of |L| and L - max. A temperature that is no power of two costs digits that grow with the spread of the logits,
 /// as a scale of cross_entropy does.

@@ -178,7 +178,8 @@ void gather_some(const Line& line, const char* data, const unsigned char* where,
 
 template <class T>
 void gather_where(const Line& line, const char* data, const unsigned char* where, std::size_t n, T fill, T* out) {
-    if (line.dtype == dtype_of<T>() && contiguous<T>(line))
+    const bool aligned = reinterpret_cast<std::uintptr_t>(data) % alignof(T) == 0;
+    if (aligned && line.dtype == dtype_of<T>() && contiguous<T>(line))
         return kernels().of<T>().keep(reinterpret_cast<const T*>(data), where, n, fill, out);
     std::size_t end = 0;
     for (std::size_t i = 0; i < n; i = end) {

@@ -56,18 +56,14 @@ public:
         double buffer;
         return *logits_.read(place, j, 1, Buffer<double>(&buffer));
     }
-    /// m - x of a logit z, where the difference alone may leave float64, too.
-    double gap(double top, double z) const {
-        const double difference = top - z;
-        return std::isinf(difference) && std::isfinite(z) ? ((0.5 * top - 0.5 * z) * scale_) * 2.0
-                                                          : difference * scale_;
-    }
+    /// m - x of a logit z.
+    double gap(double top, double z) const { return scaled_difference(top, z); }
     /// Calls fn(first, n, x) for blocks of a row, scaled and taken off its largest.
     template <class Fn>
     void for_blocks(const RowPlace& place, double top, const Buffer<double>& buffer, Fn&& fn) const {
         each_block(place, buffer, [&](std::size_t first, std::size_t n, const double* z) {
             for (std::size_t j = 0; j < n; ++j)
-                buffer[j] = (z[j] - top) * scale_;
+                buffer[j] = scaled_difference(z[j], top);
             fn(first, n, buffer.data());
         });
     }
@@ -93,7 +89,8 @@ public:
             each_block(place, buffer, [&](std::size_t, std::size_t n, const double* z) {
                 row.nan |= std::isnan(kernels_->float64_max(z, n, no_index));
             });
-        } else if (scales_exactly_) {  // then the kernel takes differences without rounding them
+        } else if (scales_exactly_ &&
+                   std::isfinite(row.top * scale_)) {  // then the kernel takes differences without rounding them
             each_block(place, buffer, [&](std::size_t first, std::size_t n, const double* z) {
                 for (std::size_t j = 0; scale_ != 1.0 && j < n; ++j)
                     buffer[j] = z[j] * scale_;
@@ -107,6 +104,12 @@ public:
     }
 
 private:
+    /// Also where the difference alone leaves float64.
+    double scaled_difference(double a, double b) const {
+        const double difference = a - b;
+        return std::isinf(difference) && std::isfinite(a) && std::isfinite(b) ? ((0.5 * a - 0.5 * b) * scale_) * 2.0
+                                                                              : difference * scale_;
+    }
     /// As for_blocks, as they were given.
     template <class Fn>
     void each_block(const RowPlace& place, const Buffer<double>& buffer, Fn&& fn) const {
