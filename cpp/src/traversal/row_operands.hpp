@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "arguments/arguments.hpp"
 #include "layout/buffers.hpp"
@@ -25,9 +26,10 @@ inline std::size_t row_alignment(const void* data, const Positions& positions, i
 /// The first of `count` rows, and those `step` bytes apart.
 template <class T>
 void set_rows(T* first, std::ptrdiff_t step, std::size_t count, T** rows) {
-    auto address = reinterpret_cast<std::uintptr_t>(first);
-    for (std::size_t r = 0; r < count; ++r, address += static_cast<std::uintptr_t>(step))
-        rows[r] = reinterpret_cast<T*>(address);
+    using Byte = std::conditional_t<std::is_const_v<T>, const char, char>;
+    auto* start = reinterpret_cast<Byte*>(first);
+    for (std::size_t r = 0; r < count; ++r)
+        rows[r] = reinterpret_cast<T*>(start + static_cast<std::ptrdiff_t>(r) * step);
 }
 
 /// The classes of a row in an array: one line of elements, or several where class axes do not merge into one.

@@ -328,9 +328,10 @@ private:
         const auto set_lane = [&](double index, T* lanes) {
             std::fill_n(lanes, most_lanes, T(-1));
             const auto at = static_cast<std::ptrdiff_t>(index) - static_cast<std::ptrdiff_t>(first);
-            if (index >= 0.0 && at >= 0 && at < static_cast<std::ptrdiff_t>(block_size))
-                lanes[static_cast<std::size_t>(at) % most_lanes] =
-                    static_cast<T>(static_cast<std::size_t>(at) / most_lanes);
+            if (index < 0.0 || at < 0 || at >= static_cast<std::ptrdiff_t>(block_size))
+                return;
+            const std::size_t number = static_cast<std::size_t>(at) / most_lanes;
+            lanes[static_cast<std::size_t>(at) % most_lanes] = static_cast<T>(number);
         };
         T top[most_lanes];
         std::fill_n(top, most_lanes, static_cast<T>(row.sums.top));
