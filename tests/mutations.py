@@ -196,6 +196,62 @@ MUTATIONS = [
         "neg_fma(t, factor, rate);",
         ("test_poisson.py",),
     ),
+    Mutation(
+        "masked logits: all of them count",
+        "cpp/src/kernels/masked.inl",
+        "store(out + i, load_where(x + i, where + i, fill));",
+        "store(out + i, load(x + i));",
+        ("test_where.py",),
+    ),
+    Mutation(
+        "a Hessian whose largest class has 1 - p by subtraction",
+        "cpp/src/kernels/curvature.inl",
+        "select(largest, others, sum - e) * inverse",
+        "(sum - e) * inverse",
+        ("test_hessian.py",),
+    ),
+    Mutation(
+        "a Hessian of a binary loss without its positive weight",
+        "cpp/src/kernels/curvature.inl",
+        "((positive + one_minus_t) * (parts.e * inverse)) * inverse",
+        "(parts.e * inverse) * inverse",
+        ("test_hessian.py",),
+    ),
+    Mutation(
+        "an entropy that multiplies masked gaps",
+        "cpp/src/kernels/token_rows.inl",
+        "fma(e, top - max(lowest, x), gap_lanes[i])",
+        "fma(e, top - x, gap_lanes[i])",
+        ("test_token_logprobs.py",),
+    ),
+    Mutation(
+        "the last of equal logits is the best",
+        "cpp/src/losses/token_logprobs/top_classes.hpp",
+        "(logit == other.logit && index < other.index)",
+        "(logit == other.logit && index > other.index)",
+        ("test_token_logprobs.py",),
+    ),
+    Mutation(
+        "a mean of exponentials whose quotient loses its remainder",
+        "cpp/src/kernels/paired.inl",
+        "sum.low = (neg_fma(quotient, divisor, sum.high) + sum.low) / divisor;",
+        "sum.low = sum.low / divisor;",
+        ("test_logmeanexp.py",),
+    ),
+    Mutation(
+        "the gradient of no error is -0",
+        "cpp/src/kernels/regression.inl",
+        "return fma(Error::slope(d), grad_factor, splat(0.0));",
+        "return Error::slope(d) * grad_factor;",
+        ("test_regression.py",),
+    ),
+    Mutation(
+        "a metric of boosting whose mean forgets the weights",
+        "python/logitloss/boosting.py",
+        "(of_rows * weight).sum()",
+        "of_rows.sum()",
+        ("test_boosting.py",),
+    ),
 ]
 
 

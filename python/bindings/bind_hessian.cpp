@@ -59,11 +59,7 @@ py::tuple bound_cross_entropy(const O& logits, const O& target, const O& hessian
     const OptionalArray class_weights(class_weight, "class_weight");
     const OptionalArray sample_weights(sample_weight, "sample_weight");
     CrossEntropyHessianOptions options;
-    options.axis = as_axis(axis);
-    options.class_weight = class_weights.view;
-    options.sample_weight = sample_weights.view;
-    options.ignore_index = as_optional_integer(ignore_index, "ignore_index");
-    options.label_smoothing = as_number(label_smoothing, "label_smoothing");
+    set_row_options(options, axis, class_weights, sample_weights, ignore_index, label_smoothing);
     options.scale = as_number(scale, "scale");
     options.hessian = as_hessian(hessian);
     options.num_threads = as_num_threads(num_threads);

@@ -74,6 +74,8 @@ TokenLogProbsOptions options_of(const O& axis, const O& temperature, const O& ig
 
 /// Shape of the best k classes; of an axis that is out of range, which is the library's to report, all of the logits'.
 Shape topk_shape(const py::array& logits, int axis, const O& k) {
+    if (k.is_none())
+        throw py::type_error("k: got None, expected an int >= 1 beside 'topk_ids' and 'topk_logprobs'");
     const std::int64_t count = as_count(k, "k", "an int >= 1");
     Shape shape = shape_of(logits);
     const auto ndim = static_cast<int>(shape.size());
@@ -81,8 +83,8 @@ Shape topk_shape(const py::array& logits, int axis, const O& k) {
         return shape;
     py::ssize_t& length = shape[static_cast<std::size_t>(axis < 0 ? axis + ndim : axis)];
     if (count > length)  // before memory is asked for
-        throw value_error("k: got " + std::to_string(count) + ", expected at most the " + std::to_string(length) +
-                          " classes");
+        throw value_error("k: got " + py::cast<std::string>(py::str(k)) + ", expected at most the " +
+                          std::to_string(length) + " classes");
     length = static_cast<py::ssize_t>(count);
     return shape;
 }
@@ -104,12 +106,10 @@ O bound_token_logprobs(const O& logits_object, const O& ids_object, const O& axi
     results[lse].make(rows, number);
     results[entropy].make(rows, number);
     results[argmax].make(rows, index);
-    if (results[topk_ids].wanted || results[topk_logprobs].wanted) {
+    if (results[topk_ids].wanted || results[topk_logprobs].wanted || !k.is_none()) {
         const Shape best = topk_shape(logits, options.axis, k);
         results[topk_ids].make(best, index);
         results[topk_logprobs].make(best, number);
-    } else if (!k.is_none()) {
-        as_count(k, "k", "an int >= 1");
     }
     const TokenLogProbsResults views{results[logprob].view(),      results[lse].view(),  results[entropy].view(),
                                      results[argmax].view(),       results[rank].view(), results[topk_ids].view(),

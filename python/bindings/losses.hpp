@@ -69,6 +69,18 @@ public:
     }
 };
 
+/// What all cross-entropies of rows have, their Hessians too.
+template <class Options>
+void set_row_options(Options& options, const py::object& axis, const OptionalArray& class_weight,
+                     const OptionalArray& sample_weight, const py::object& ignore_index,
+                     const py::object& label_smoothing) {
+    options.axis = as_axis(axis);
+    options.class_weight = class_weight.view;
+    options.sample_weight = sample_weight.view;
+    options.ignore_index = as_optional_integer(ignore_index, "ignore_index");
+    options.label_smoothing = as_number(label_smoothing, "label_smoothing");
+}
+
 /// Those of cross-entropies of rows.
 template <class Options>
 class RowArguments : public LossArguments<Options> {
@@ -83,11 +95,7 @@ public:
           class_weight_(class_weight, "class_weight"),
           sample_weight_(sample_weight, "sample_weight") {
         Options& options = this->options;
-        options.axis = as_axis(axis);
-        options.class_weight = class_weight_.view;
-        options.sample_weight = sample_weight_.view;
-        options.ignore_index = as_optional_integer(ignore_index, "ignore_index");
-        options.label_smoothing = as_number(label_smoothing, "label_smoothing");
+        set_row_options(options, axis, class_weight_, sample_weight_, ignore_index, label_smoothing);
         options.normalizer = as_optional_number(normalizer, "normalizer");
         this->set_loss(shape_without(this->input, options.axis), reduction, out, num_threads);
     }

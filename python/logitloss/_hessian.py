@@ -250,7 +250,7 @@ def sigmoid_focal_loss_grad_hess(
     >>> import logitloss as ll
     >>> grad, hess = ll.sigmoid_focal_loss_grad_hess([0.0, -4.0], [1, 1], alpha=None, hessian="clipped")
     >>> print(grad, hess)
-    [-0.29828680 -1.08801888] [0.3991434 0.       ]
+    [-0.2982868  -1.08639585] [0.3991434 0.       ]
     """
     return _core.sigmoid_focal_loss_grad_hess(
         logits,

@@ -18,7 +18,8 @@ with decides which of them calls: a data set that has labels, or arrays.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -44,9 +45,8 @@ class Objective(ABC):
     lie.
     """
 
-    _metric_name: str
-
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, name: str, metric_name: str, **options: Any) -> None:
+        self._name, self._metric_name = name, metric_name
         self._options = options
 
     def __call__(self, first: Any, second: Any, sample_weight: ArrayLike | None = None) -> tuple[Array, Array]:
@@ -83,7 +83,7 @@ class Objective(ABC):
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self._options.items())
-        return f"logitloss.boosting.{type(self).__name__[1:].lower()}({options})"
+        return f"logitloss.boosting.{self._name}({options})"
 
 
 class Metric:
@@ -155,8 +155,6 @@ def _numbers(container: Any) -> NDArray[np.float64]:
 
 
 class _Softmax(Objective):
-    _metric_name = "cross_entropy"
-
     def predict_proba(self, margin: ArrayLike) -> Array:
         return np.asarray(probabilities(margin, axis=-1))
 
@@ -196,13 +194,16 @@ def _matrix(margin: Array) -> Array:
 class _Binary(Objective):
     """What objectives of one output share. A margin may be a column."""
 
-    @staticmethod
-    @abstractmethod
-    def _loss(logits: Array, target: Array, **options: Any) -> Any: ...
-
-    @staticmethod
-    @abstractmethod
-    def _grad_hess(logits: Array, target: Array, **options: Any) -> tuple[Any, Any]: ...
+    def __init__(
+        self,
+        name: str,
+        metric_name: str,
+        loss: Callable[..., Any],
+        grad_hess: Callable[..., tuple[Any, Any]],
+        **options: Any,
+    ) -> None:
+        super().__init__(name, metric_name, **options)
+        self._loss, self._grad_hess = loss, grad_hess
 
     def predict_proba(self, margin: ArrayLike) -> Array:
         logits = as_array(margin, "margin")
@@ -237,30 +238,6 @@ class _Binary(Objective):
 
     def _row_weights(self, target: Array) -> NDArray[np.float64]:
         return np.ones(target.shape)
-
-
-class _Logistic(_Binary):
-    _metric_name = "binary_cross_entropy"
-
-    @staticmethod
-    def _loss(logits: Array, target: Array, **options: Any) -> Any:
-        return bce_with_logits(logits, target, **options)
-
-    @staticmethod
-    def _grad_hess(logits: Array, target: Array, **options: Any) -> tuple[Any, Any]:
-        return bce_with_logits_grad_hess(logits, target, hessian="exact", **options)
-
-
-class _Focal(_Binary):
-    _metric_name = "focal_loss"
-
-    @staticmethod
-    def _loss(logits: Array, target: Array, **options: Any) -> Any:
-        return sigmoid_focal_loss(logits, target, **options)
-
-    @staticmethod
-    def _grad_hess(logits: Array, target: Array, **options: Any) -> tuple[Any, Any]:
-        return sigmoid_focal_loss_grad_hess(logits, target, hessian="clipped", **options)
 
 
 def _checked(objective: Objective, margin: Array) -> Objective:
@@ -306,8 +283,8 @@ def softmax(
     [[-1.  1.]] [[1. 1.]]
     """
     classes = 2 if class_weight is None else np.size(as_array(class_weight, "class_weight"))
-    objective = _Softmax(hessian=hessian, class_weight=class_weight, label_smoothing=label_smoothing)
-    return _checked(objective, np.zeros((1, classes)))
+    options = {"hessian": hessian, "class_weight": class_weight, "label_smoothing": label_smoothing}
+    return _checked(_Softmax("softmax", "cross_entropy", **options), np.zeros((1, classes)))
 
 
 def logistic(*, pos_weight: float | None = None, label_smoothing: float = 0.0) -> Objective:
@@ -338,7 +315,9 @@ def logistic(*, pos_weight: float | None = None, label_smoothing: float = 0.0) -
     >>> print(boosting.logistic()(np.array([1, 0]), np.zeros(2)))
     (array([-0.5,  0.5], dtype=float32), array([0.25, 0.25], dtype=float32))
     """
-    return _checked(_Logistic(pos_weight=pos_weight, label_smoothing=label_smoothing), np.zeros(1))
+    grad_hess = partial(bce_with_logits_grad_hess, hessian="exact")
+    options = {"pos_weight": pos_weight, "label_smoothing": label_smoothing}
+    return _checked(_Binary("logistic", "binary_cross_entropy", bce_with_logits, grad_hess, **options), np.zeros(1))
 
 
 def focal(*, gamma: float = 2.0, alpha: float | None = None) -> Objective:
@@ -364,4 +343,6 @@ def focal(*, gamma: float = 2.0, alpha: float | None = None) -> Objective:
     >>> print(hess)
     [5.101136e-05 0.000000e+00]
     """
-    return _checked(_Focal(gamma=gamma, alpha=alpha), np.zeros(1))
+    grad_hess = partial(sigmoid_focal_loss_grad_hess, hessian="clipped")
+    options = {"gamma": gamma, "alpha": alpha}
+    return _checked(_Binary("focal", "focal_loss", sigmoid_focal_loss, grad_hess, **options), np.zeros(1))

@@ -215,7 +215,7 @@ def gradient_over(name: str, function: Function) -> Callable[[dict[str, Any]], d
         part = np.s_[1, 1]
     else:
         part = np.s_[1:2]
-    if name == "ids" or (name == "target" and function.takes_labels):
+    if function.is_integer(name):
         return None  # integers
 
     def change(given: dict[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Dataset(Data):
     """LightGBM's can do more than XGBoost's."""
 
     def get_field(self, name):
-        raise NotImplementedError
+        return {"label": self.label, "weight": self.weight}[name]
 
 
 # ------------------------------------------------------------------------------------------------------- conventions

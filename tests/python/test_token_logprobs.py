@@ -398,3 +398,12 @@ def test_a_temperature_may_take_logits_out_of_range(temperature):
 def test_logits_far_apart_at_a_huge_temperature():
     got = ll.token_logprobs([[1e308, -1e308]], [[0, 1]], temperature=1e308, returns=("logprob",))
     np.testing.assert_allclose(got.logprob, [[-np.log1p(np.exp(-2.0)), -2 - np.log1p(np.exp(-2.0))]], rtol=1e-14)
+
+
+def test_k_that_does_not_fit_is_named_as_it_was_given():
+    for k in (0, 4, 2**70):
+        for returns in (("logprob",), ("topk_ids",)):
+            with pytest.raises(ValueError, match=f"k: got {k},"):
+                ll.token_logprobs(np.zeros((2, 3)), [0, 1], k=k, returns=returns)
+    with pytest.raises(TypeError, match="topk_ids"):
+        ll.token_logprobs(np.zeros((2, 3)), [0, 1], returns=("topk_ids",))

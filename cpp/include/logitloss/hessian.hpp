@@ -41,7 +41,8 @@ struct CrossEntropyHessianOptions {
 /// `hess` have the shape of `logits` and one dtype: that of the logits, or float32. `grad` may be `logits` itself.
 /// 1 - p is the sum of the other probabilities, so p (1-p) keeps a relative error below 4e-7 (float64 1e-14) at both
 /// ends, and so does the gradient at a hard target (of float64 logits besides the rounding of s z, unless s is 1). All
-/// arithmetic is in float64, for weights and sums in [2^-200, 2^200].
+/// arithmetic is in float64, for scales, weights and sums in [2^-200, 2^200]; a probability below 2^-1022 is 0, whatever its
+/// weight.
 /// Exactly 0 in rows that are ignored, of sample weight 0 or without a target, whatever they hold; NaN in rows with NaN,
 /// with +inf, or with -inf alone. At a logit of -inf the gradient is -u s q_j and the exact Hessian 0.
 /// Throws axis_error; type_error for class indices of dtype bool; value_error for a label that is no class, naming the

@@ -15,8 +15,15 @@
 
 namespace logitloss::detail {
 
+/// The Block and Row of a problem that takes whole rows only.
+struct NoBlocks {};
+
 /// What most problems of rows have in common; a problem hides what it has of its own.
 struct RowProblem {
+    using Block = NoBlocks;     ///< what is known of a block of a row
+    using Row = NoBlocks;       ///< of a row, between its sweeps
+    using TileRows = NoBlocks;  ///< of the rows of a tile
+
     int sweeps() const { return 1; }           ///< how often a row is reduced
     bool writes() const { return false; }      ///< whether rows are written, those that are not read too
     bool has_losses() const { return false; }  ///< whether `end` sets losses, to be added up
@@ -35,9 +42,6 @@ struct RowProblem {
     template <class... Arguments>
     void finish(const Arguments&...) const {}
 };
-
-/// The Block and Row of a problem that takes whole rows only.
-struct NoBlocks {};
 
 /// Runs a problem over its rows and returns the sum of its losses.
 ///

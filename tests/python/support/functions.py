@@ -44,6 +44,10 @@ class Function:
     def takes_labels(self) -> bool:
         return self.has_classes and not self.probabilities
 
+    def is_integer(self, name: str) -> bool:
+        """Whether an argument holds class indices."""
+        return name == "ids" or (name == "target" and self.takes_labels)
+
     def arguments(self) -> dict[str, Any]:
         """A valid call, by keyword."""
         rng = np.random.default_rng(7)
@@ -51,8 +55,8 @@ class Function:
         logits = make((ROWS, CLASSES)).astype(np.float32)
         given: dict[str, Any] = {self.first: logits}
         for name in self.others:
-            indices = name == "target" and self.takes_labels
-            given[name] = np.array([0, 2, 1, 1]) if indices else rng.random(logits.shape).astype(np.float32)
+            indices = np.array([0, 2, 1, 1])
+            given[name] = indices if self.is_integer(name) else rng.random(logits.shape).astype(np.float32)
             if name == "ids":  # several a row
                 given[name] = rng.integers(0, CLASSES, logits.shape)
         if self.loss_out:

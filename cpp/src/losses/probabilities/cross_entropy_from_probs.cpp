@@ -1,9 +1,8 @@
 // Cross-entropy of rows of probabilities, against class indices or class probabilities.
 #include <algorithm>
 #include <cmath>
-#include <limits>
-#include <optional>
-#include <vector>
+#include <cstddef>
+#include <cstdint>
 
 #include "arguments/clipping.hpp"
 #include "arguments/dtype_switch.hpp"
@@ -11,6 +10,7 @@
 #include "logitloss/probabilities.hpp"
 #include "losses/cross_entropy/cross_entropy_arrays.hpp"
 #include "losses/cross_entropy/cross_entropy_call.hpp"
+#include "losses/probabilities/exact_probabilities.hpp"
 #include "runtime/elementary.hpp"
 #include "runtime/entry.hpp"
 #include "traversal/row_traversal.hpp"
@@ -22,24 +22,10 @@ namespace {
 /// a b, but 0 where either is 0, whatever the other is.
 double product(double a, double b) { return a == 0.0 || b == 0.0 ? 0.0 : a * b; }
 
-/// Whether products and quotients of a few such numbers stay among the normal numbers of float64.
-bool is_moderate(double x) {
-    const double size = std::fabs(x);
-    return size == 0.0 || (size > 0x1p-150 && size < 0x1p150);
-}
-
 enum class Stage { checking, computing };
 
 /// The rows of a call. A row against a class index, without smoothing, needs the target's probability and, with eps, the
 /// sum of the others; every other row is a sum over coefficients a_j.
-///
-/// Note [probabilities out of range]: subnormal probabilities have reciprocals beyond float64, rows may sum to less than a
-/// normal number or to more than the largest one, and class weights, sample weights and upstream gradients may take
-/// products out of range and back. What can tell is looked at once a row: its total, its loss and its factors; and the
-/// gradient kernel says whether all that it wrote is finite. Rows that are not moderate are `scaled`: their sums,
-/// coefficients and gradients Scaled numbers; so are the elements of a block that came out infinite or NaN. Beside
-/// float32 probabilities a block of coefficients that float32 does not hold takes its sums and its gradient in float64:
-/// Note [coefficients in float64].
 template <class T>
 class ProbabilityRows : public RowProblem {
 public:
@@ -59,26 +45,7 @@ public:
               out_columns(space, tile_rows * n) {}
     };
     using Block = SumPair;
-    /// What a gradient takes whose numbers may leave the range of float64: out_j = factor (linear - a_j / p_j) again, but of
-    /// a class index the products.
-    struct ScaledSlopes {
-        Scaled total, linear, own;
-    };
-    struct Row {
-        bool read = true;
-        std::size_t label = no_index;
-        double sample_weight = 1.0;
-        double first = 0.0;  ///< of the last sweep, its sums
-        double second = 0.0;
-        double total = 1.0;  ///< Clipping::total
-        double upstream = 1.0;
-        double probability = 0.0;            ///< of a class index
-        std::optional<ScaledSlopes> scaled;  ///< of a row whose gradient they are
-        // What the gradient sweep takes: out_j = factor (linear - a_j / p_j); of a class index `own` at the label.
-        double factor = 0.0;
-        double linear = 0.0;
-        double own = 0.0;
-    };
+    using Row = ProbabilityRow;
     using TileRows = Row[most_lanes];
 
     explicit ProbabilityRows(const ProbabilityCall& call)
@@ -86,15 +53,17 @@ public:
           kernels_(detail::kernels()),
           arrays_(call),
           clipping_(clipping_of(call.options.eps, call.input.view.dtype)),
+          exact_(call, arrays_, clipping_, kernels_.float64),
           smoothing_(call.options.label_smoothing),
           dense_(!call.indices || smoothing_ > 0.0),
           grad_factor_(product(call.normalization.gradient_factor, arrays_.upstream_of_sum)),
-          moderate_(is_moderate(call.normalization.gradient_factor) && is_moderate(arrays_.upstream_of_sum)) {
+          moderate_(quotients_stay_normal(call.normalization.gradient_factor) &&
+                    quotients_stay_normal(arrays_.upstream_of_sum)) {
         double weights[pieces];
         for (std::size_t j = 0; dense_ && writes() && arrays_.class_weighted() && j < call.classes; j += pieces) {
             const std::size_t n = std::min(pieces, call.classes - j);
             arrays_.class_weights(j, n, weights);
-            moderate_ = moderate_ && std::all_of(weights, weights + n, is_moderate);
+            moderate_ = moderate_ && std::all_of(weights, weights + n, quotients_stay_normal);
         }
     }
 
@@ -143,9 +112,9 @@ public:
             return {k.count_outside_unit(p, nullptr, n), 0.0};
         if (call_.options.eps && sweep == 0)
             return {k.wide_sum(p, n, dense_ ? no_index : within(row.label, first, n)), 0.0};
-        if (is_far(place, first, n))
-            return exact_terms(place, row, first, n, scratch);
-        return k.probability_terms(p, coefficients(place, row, first, n, scratch), n, clipping_of_row(row));
+        if (exact_.is_far(place, first, n))
+            return exact_.terms(place, row, first, n, scratch.probs);
+        return k.probability_terms(p, coefficients(place, row, first, n, scratch), n, exact_.clipping_of_row(row));
     }
 
     void fold(int sweep, const Block* blocks, std::size_t count, Row& row) const {
@@ -175,8 +144,8 @@ public:
             const ColumnsOfTile in(*this, tile, rows, p, scratch);
             k.column_probability_terms(in.columns, shape, clipping_, first, second);
             for (std::size_t r = 0; arrays_.may_be_far() && r < tile.count; ++r)
-                if (rows[r].read && is_far(tile.place(r), 0, call_.classes)) {
-                    const SumPair sums = exact_terms(tile.place(r), rows[r], 0, call_.classes, scratch);
+                if (rows[r].read && exact_.is_far(tile.place(r), 0, call_.classes)) {
+                    const SumPair sums = exact_.terms(tile.place(r), rows[r], 0, call_.classes, scratch.probs);
                     first[r] = sums.first;
                     second[r] = sums.second;
                 }
@@ -234,7 +203,8 @@ public:
         const ColumnsOfTile in(*this, tile, rows, p, scratch);
         double linear[most_lanes] = {}, raise[most_lanes] = {}, factor[most_lanes] = {};
         for (std::size_t r = 0; r < tile.count; ++r) {
-            const ProbabilitySlope slope = rows[r].scaled ? ProbabilitySlope{} : slope_of(rows[r]);
+            const ProbabilitySlope slope =
+                rows[r].scaled ? ProbabilitySlope{} : ExactProbabilities<T>::slope_of(rows[r]);
             linear[r] = slope.linear;
             raise[r] = slope.raise;
             factor[r] = slope.factor;
@@ -245,14 +215,16 @@ public:
             k.column_probability_gradient(in.columns, shape, clipping_, linear, raise, factor, stride, out);
         for (std::size_t r = 0; r < tile.count; ++r)
             if (rows[r].scaled || (factor[r] != 0.0 && ((!finite && sizeof(T) == sizeof(double)) ||
-                                                        is_far(tile.place(r), 0, call_.classes))))
-                write_exact_column(tile, r, rows[r], scratch, out + r);
+                                                        exact_.is_far(tile.place(r), 0, call_.classes))))
+                exact_.write_column(tile, r, rows[r], scratch.probs, out + r);
         if (!finite)
             k.canonical_nan(out, shape.lanes * shape.classes);
         store_columns(tile, scratch);
     }
 
 private:
+    static constexpr std::size_t pieces = CrossEntropyArrays<T>::piece;
+
     static std::size_t within(std::size_t label, std::size_t first, std::size_t n) {
         return label != no_index && label >= first && label < first + n ? label - first : no_index;
     }
@@ -272,15 +244,13 @@ private:
         }
     };
 
-    static T as_stored(double x) { return x == x ? static_cast<T>(x) : std::numeric_limits<T>::quiet_NaN(); }
-
     // ------------------------------------------------------------------------------------------------ a row's numbers
 
     /// Loss and factors of a row, whose loss has no sample weight yet.
     void end_row(const RowTile& tile, std::size_t r, Row& row, double& loss, Scratch& scratch) const {
         if (dense_)
             loss = row.first;
-        const bool total_is_moderate = is_moderate(row.total) || row.total != row.total;
+        const bool total_is_moderate = quotients_stay_normal(row.total) || row.total != row.total;
         const bool scaled_loss = !total_is_moderate || (may_leave_range() && leaves_range(tile, r, row, loss));
         const bool scaled_gradient = writes() && set_slopes(row, total_is_moderate);
         if (!scaled_gradient && !scaled_loss) {
@@ -290,7 +260,7 @@ private:
         ScaledSlopes slopes;
         const RowPlace place = tile.place(r);
         const Scaled exact =
-            dense_ ? scaled_sums(place, row, slopes, scratch) : scaled_label(place, row, slopes, scratch);
+            dense_ ? exact_.sums(place, row, slopes, scratch.probs) : exact_.label(place, row, slopes, scratch.probs);
         if (scaled_gradient)
             row.scaled = slopes;
         loss = scaled_loss ? (exact * Scaled(row.sample_weight)).value() : loss * row.sample_weight;
@@ -307,9 +277,10 @@ private:
             row.factor = product(row.factor, row.upstream);
         const bool removed =
             row.upstream == 0.0 || call_.normalization.gradient_factor == 0.0 || arrays_.upstream_of_sum == 0.0;
-        return !removed && !(moderate_ && total_is_moderate && is_moderate(row.sample_weight) &&
-                             is_moderate(row.upstream) && std::isfinite(row.second) && is_moderate(row.probability) &&
-                             (dense_ || is_moderate(arrays_.class_weight(row.label))));
+        return !removed && !(moderate_ && total_is_moderate && quotients_stay_normal(row.sample_weight) &&
+                             quotients_stay_normal(row.upstream) && std::isfinite(row.second) &&
+                             quotients_stay_normal(row.probability) &&
+                             (dense_ || quotients_stay_normal(arrays_.class_weight(row.label))));
     }
 
     /// Whether products in a loss may leave the range at all.
@@ -351,186 +322,29 @@ private:
         return false;
     }
 
-    Scaled scaled_factor(const Row& row) const {
-        return Scaled(call_.normalization.gradient_factor) * Scaled(arrays_.upstream_of_sum) *
-               Scaled(row.sample_weight) * Scaled(row.upstream);
-    }
-    /// What the gradient kernels take.
-    static ProbabilitySlope slope_of(const Row& row) {
-        const double size = std::fabs(row.factor);
-        const double raise = size > 1.0 ? std::ldexp(1.0, std::ilogb(size)) : 1.0;
-        return {row.linear * raise, raise, row.factor / raise};
-    }
     static T label_gradient(const Row& row, double slope, Scaled ScaledSlopes::* scaled_slope) {
-        return as_stored(row.scaled ? ((*row.scaled).*scaled_slope).value() : product(row.factor, slope));
-    }
-
-    // ---------------------------------------------------------------------------- Note [probabilities out of range]
-
-    static constexpr std::size_t pieces = CrossEntropyArrays<T>::piece;
-
-    /// Calls fn(probability, coefficient) for n classes from `first` on.
-    template <class Fn>
-    void for_scaled(RowPlace place, const Row& row, std::size_t first, std::size_t n, Scratch& scratch,
-                    const Fn& fn) const {
-        double t[pieces];
-        place.target = row.label;
-        for (std::size_t done = 0; done < n; done += pieces) {
-            const std::size_t count = std::min(pieces, n - done);
-            const T* p = arrays_.input.read(place, first + done, count, scratch.probs);
-            arrays_.exact_targets(place, first + done, count, t);
-            for (std::size_t j = 0; j < count; ++j)
-                fn(static_cast<double>(p[j]) + 0.0, Scaled(t[j]) * Scaled(arrays_.class_weight(first + done + j)));
-        }
-    }
-
-    /// The sum of a row's probabilities but that of `label`.
-    Scaled sum_without(const RowPlace& place, std::size_t label, Scratch& scratch) const {
-        ScaledSum sum;
-        for (std::size_t first = 0; first < call_.classes; first += pieces) {
-            const std::size_t n = std::min(pieces, call_.classes - first);
-            const T* p = arrays_.input.read(place, first, n, scratch.probs);
-            for (std::size_t j = 0; j < n; ++j)
-                if (first + j != label)
-                    sum.add(Scaled(static_cast<double>(p[j])));
-        }
-        return sum.total();
-    }
-
-    /// -1 where a share of the total is clipped from below, 1 from above.
-    int clipped(const Scaled& share) const {
-        const double q = share.value();
-        return !clipping_.clips ? 0 : q < clipping_.lower ? -1 : q > clipping_.upper ? 1 : 0;
-    }
-
-    /// Sets the slopes of a row that is a sum over coefficients; returns its loss.
-    Scaled scaled_sums(const RowPlace& place, const Row& row, ScaledSlopes& slopes, Scratch& scratch) const {
-        slopes.total = Scaled(1.0);
-        if (clipping_.clips)
-            slopes.total = is_moderate(row.total) ? Scaled(row.total) : sum_without(place, no_index, scratch);
-        ScaledSum loss, kept;
-        for_scaled(place, row, 0, call_.classes, scratch, [&](double p, const Scaled& a) {
-            if (a.is_zero())
-                return;
-            const Scaled share = Scaled(p) / slopes.total;
-            const int side = clipped(share);
-            loss.add(a * Scaled(0.0 - (side == 0  ? log_of(share)
-                                       : side < 0 ? log_of(clipping_.lower)
-                                                  : log_of(clipping_.upper))));
-            if (side == 0)
-                kept.add(a);
-        });
-        slopes.linear = clipping_.clips ? kept.total() / slopes.total : Scaled();
-        return loss.total();
-    }
-
-    /// The same of a class index: as label_losses.
-    Scaled scaled_label(const RowPlace& place, const Row& row, ScaledSlopes& slopes, Scratch& scratch) const {
-        const Scaled p(row.probability), w(arrays_.class_weight(row.label)), factor = scaled_factor(row);
-        if (!clipping_.clips) {
-            slopes.own = -(w / p) * factor;
-            return w * Scaled(0.0 - log_of(p));
-        }
-        const Scaled others = is_moderate(row.total) ? Scaled(row.first) : sum_without(place, row.label, scratch);
-        const Scaled total = others + p;
-        const Scaled share = p / total;
-        const int side = clipped(share);
-        if (side != 0)
-            return w * Scaled(0.0 - log_of(side < 0 ? clipping_.lower : clipping_.upper));
-        slopes.linear = (w / total) * factor;
-        slopes.own = -slopes.linear * (others / p);
-        return w * Scaled(share.value() > 0.5 ? log1p_of((others / p).value()) : 0.0 - log_of(share));
-    }
-
-    bool is_far(const RowPlace& place, std::size_t first, std::size_t n) const {
-        return arrays_.may_be_far() && arrays_.is_far(place, first, n);
-    }
-
-    /// Probabilities and coefficients of at most `pieces` classes as the float64 kernels take them.
-    struct ExactBlock {
-        double p[pieces], a[pieces];
-
-        ExactBlock(const ProbabilityRows& problem, RowPlace place, const Row& row, std::size_t first, std::size_t n,
-                   Scratch& scratch) {
-            const T* given = problem.arrays_.input.read(place, first, n, scratch.probs);
-            std::copy(given, given + n, p);
-            place.target = row.label;
-            problem.arrays_.exact_coefficients(place, first, n, a);
-        }
-    };
-
-    SumPair exact_terms(const RowPlace& place, const Row& row, std::size_t first, std::size_t n,
-                        Scratch& scratch) const {
-        StridedSum losses, kept;
-        for (std::size_t done = 0; done < n; done += pieces) {
-            const std::size_t count = std::min(pieces, n - done);
-            const ExactBlock in(*this, place, row, first + done, count, scratch);
-            const SumPair sums = kernels_.float64.probability_terms(in.p, in.a, count, clipping_of_row(row));
-            losses.add(done / pieces, sums.first);
-            kept.add(done / pieces, sums.second);
-        }
-        return {losses.total(), kept.total()};
-    }
-
-    /// Gradients of n classes from float64 coefficients; and from Scaled numbers in a row that has them, and where they came
-    /// out infinite or NaN.
-    void write_exactly(const RowPlace& place, const Row& row, std::size_t first, std::size_t n, Scratch& scratch,
-                       T* out) const {
-        const Scaled total = row.scaled ? row.scaled->total : Scaled(row.total);
-        const Scaled linear = row.scaled ? row.scaled->linear : Scaled(row.linear);
-        const Scaled factor = scaled_factor(row);
-        for (std::size_t done = 0; done < n; done += pieces) {
-            const std::size_t count = std::min(pieces, n - done);
-            double values[pieces];
-            const ExactBlock in(*this, place, row, first + done, count, scratch);
-            const bool finite = !row.scaled && kernels_.float64.probability_gradient(
-                                                   in.p, in.a, count, clipping_of_row(row), slope_of(row), values);
-            std::size_t j = 0;
-            if (!finite)
-                for_scaled(place, row, first + done, count, scratch, [&](double p, const Scaled& a) {
-                    if (row.scaled || !std::isfinite(values[j])) {
-                        const bool kept = !a.is_zero() && clipped(Scaled(p) / total) == 0;
-                        values[j] = ((linear - (kept ? a / Scaled(p) : Scaled())) * factor).value();
-                    }
-                    ++j;
-                });
-            for (j = 0; j < count; ++j)
-                out[done + j] = as_stored(values[j]);
-        }
-    }
-    void write_exact_column(const RowTile& tile, std::size_t r, const Row& row, Scratch& scratch, T* out) const {
-        T values[pieces];
-        for (std::size_t first = 0; first < call_.classes; first += pieces) {
-            const std::size_t n = std::min(pieces, call_.classes - first);
-            write_exactly(tile.place(r), row, first, n, scratch, values);
-            for (std::size_t j = 0; j < n; ++j)
-                out[(first + j) * tile.lanes] = values[j];
-        }
+        return ExactProbabilities<T>::as_stored(row.scaled ? ((*row.scaled).*scaled_slope).value()
+                                                           : product(row.factor, slope));
     }
 
     /// Gradients of n classes of a row over coefficients. `out` may be where its probabilities lie.
     void write_dense(const RowPlace& place, const Row& row, std::size_t first, std::size_t n, Scratch& scratch,
                      T* out) const {
-        if (row.scaled || is_far(place, first, n))
-            return write_exactly(place, row, first, n, scratch, out);
+        if (row.scaled || exact_.is_far(place, first, n))
+            return exact_.write(place, row, first, n, scratch.probs, out);
         const Kernels<T>& k = kernels_.of<T>();
         const T* p = arrays_.input.read(place, first, n, scratch.probs);
         constexpr bool mends = sizeof(T) == sizeof(double);
         T* values = mends && p == out ? scratch.out.data() : out;
-        const bool finite = k.probability_gradient(p, coefficients(place, row, first, n, scratch), n,
-                                                   clipping_of_row(row), slope_of(row), values);
+        const bool finite =
+            k.probability_gradient(p, coefficients(place, row, first, n, scratch), n, exact_.clipping_of_row(row),
+                                   ExactProbabilities<T>::slope_of(row), values);
         if (!finite && mends)
-            write_exactly(place, row, first, n, scratch, values);
+            exact_.write(place, row, first, n, scratch.probs, values);
         else if (!finite)
             k.canonical_nan(values, n);
         if (values != out)
             std::copy(values, values + n, out);
-    }
-
-    Clipping clipping_of_row(const Row& row) const {
-        Clipping clipping = clipping_;
-        clipping.total = row.total;
-        return clipping;
     }
 
     /// The sums of a sweep, which with eps begins with the rows' totals.
@@ -690,6 +504,7 @@ private:
     const KernelTable& kernels_;
     CrossEntropyArrays<T> arrays_;
     Clipping clipping_;
+    ExactProbabilities<T> exact_;
     double smoothing_;
     bool dense_;
     double grad_factor_;

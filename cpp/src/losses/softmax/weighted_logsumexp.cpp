@@ -78,9 +78,6 @@ public:
               mask{where.data()},
               plan(row_plan) {}
     };
-    using Block = NoBlocks;
-    using Row = NoBlocks;
-    struct TileRows {};
     const Positions& positions() const { return rows_; }
     Scratch scratch(const RowPlan& plan) const { return Scratch(plan); }
     void reduce_columns(int, const RowTile& tile, TileRows&, Scratch& scratch) const {

@@ -60,10 +60,6 @@ void run_cross_entropy_gradient(const GradientCall& call) {
 /// neither L nor H is needed, and where p is near 1 nothing cancels.
 class TokenGradientRows : public RowProblem {
 public:
-    using Block = NoBlocks;
-    using Row = NoBlocks;
-    using TileRows = NoBlocks;
-
     /// A gradient that is written as it stands.
     struct OfId {
         std::size_t id;

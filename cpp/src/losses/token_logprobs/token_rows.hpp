@@ -37,10 +37,6 @@ struct GapBlock {
 template <class T>
 class TokenRows : public RowProblem {
 public:
-    using Block = NoBlocks;
-    using Row = NoBlocks;
-    using TileRows = NoBlocks;
-
     struct Scratch {
         BufferSpace space;
         Buffer<T> raw, logits;
