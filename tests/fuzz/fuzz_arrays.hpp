@@ -1,6 +1,7 @@
 // Arrays and numbers from the fuzzer's bytes.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
