@@ -45,7 +45,7 @@ protected:
 inline std::size_t sample_step() { return std::getenv("LOGITLOSS_TEST_SAMPLE") == nullptr ? 1 : 3; }
 
 /// Calls check(description, row, random) over `kinds` x row_sizes(), stopping at the first failure. Of a sample every kind
-/// meets some of the sizes, beginning at another one than the kind before.
+/// meets some of the sizes, beginning at another one than the kind before, and a third of the kinds meets long rows.
 template <class T, class Check>
 void over_rows(const std::vector<RowKind<T>>& kinds, Check check) {
     Random random(20240607);
@@ -53,6 +53,8 @@ void over_rows(const std::vector<RowKind<T>>& kinds, Check check) {
     const std::size_t step = sample_step();
     for (std::size_t kind = 0; kind < kinds.size(); ++kind)
         for (std::size_t size = kind % step; size < sizes.size(); size += step) {
+            if (sizes[size] > 512 && kind / step % step != 0)
+                continue;
             std::vector<T> row(sizes[size]);
             kinds[kind].fill(random, row);
             check(std::string(kinds[kind].name) + ", " + std::to_string(row.size()), row, random);
