@@ -181,7 +181,7 @@ inline DType floating(Source& source) {
     static constexpr DType all[] = {DType::float32, DType::float64, DType::float16, DType::bfloat16};
     return all[source.below(4)];
 }
-DType any_dtype(Source& source) { return static_cast<DType>(source.below(13)); }
+inline DType any_dtype(Source& source) { return static_cast<DType>(source.below(13)); }
 
 /// Small sizes mostly, and those around a group and a block.
 inline std::ptrdiff_t length(Source& source) {

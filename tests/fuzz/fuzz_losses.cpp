@@ -74,7 +74,9 @@ enum class Function : std::size_t {
     // one number
     accuracy_of_indices,
     accuracy_of_probabilities,
-    // a number of each row
+    // a number of each row, or the gradient and the Hessian of a row
+    cross_entropy_hessian_of_indices,
+    cross_entropy_hessian_of_probabilities,
     entropy,
     entropy_from_logits,
     kl_divergence,
@@ -90,8 +92,10 @@ enum class Function : std::size_t {
     log_softmax,
     self_information,
     perplexity,
+    bce_hessian,
+    focal_hessian,
 };
-constexpr std::size_t functions = static_cast<std::size_t>(Function::perplexity) + 1;
+constexpr std::size_t functions = static_cast<std::size_t>(Function::focal_hessian) + 1;
 
 /// One call: its arguments and options, as the bytes decide.
 struct Call {
@@ -107,6 +111,9 @@ struct Call {
     SoftmaxOptions softmax;
     InformationOptions information;
     AccuracyOptions accuracy;
+    CrossEntropyHessianOptions cross_entropy_hessian;
+    BceHessianOptions bce_hessian;
+    FocalHessianOptions focal_hessian;
     TokenLogProbsVjpOptions tokens;
     double number = 0.0;  ///< result of a function that returns one
 
@@ -116,7 +123,13 @@ struct Call {
     }
     bool takes_indices() const {
         return function == Function::cross_entropy_of_indices || function == Function::from_probs_of_indices ||
-               function == Function::accuracy_of_indices || function == Function::token_logprobs;
+               function == Function::accuracy_of_indices || function == Function::token_logprobs ||
+               function == Function::cross_entropy_hessian_of_indices;
+    }
+    /// Writes a gradient and, in the place of a loss, a Hessian.
+    bool is_hessian() const {
+        return function == Function::cross_entropy_hessian_of_indices ||
+               function == Function::cross_entropy_hessian_of_probabilities || function >= Function::bce_hessian;
     }
     bool takes_axes() const { return function >= Function::logsumexp && function <= Function::log_softmax; }
     bool is_softmax() const { return function == Function::softmax || function == Function::log_softmax; }
@@ -171,7 +184,8 @@ struct Call {
         const std::vector<std::ptrdiff_t> rows = rows_of(shape);
         const std::vector<std::ptrdiff_t> results = is_of_elements() ? shape : rows;
         const auto classes = shape[class_axis(axis, shape.size())];
-        const bool binary = function >= Function::bce && function <= Function::binary_from_probs;
+        const bool binary =
+            (function >= Function::bce && function <= Function::binary_from_probs) || function >= Function::bce_hessian;
         const bool two_masses = function == Function::kl_divergence || function == Function::cross_entropy_of;
 
         a = input(source, shape, dtype);
@@ -189,14 +203,14 @@ struct Call {
         if (source.below(3) == 0)
             upstream = input(source, reduced ? std::vector<std::ptrdiff_t>{} : broadcasting(source, results),
                              any_dtype(source));
-        out = output(source, reduced ? std::vector<std::ptrdiff_t>{} : results, loss_dtype);
+        out = output(source, reduced ? std::vector<std::ptrdiff_t>{} : is_hessian() ? shape : results, loss_dtype);
         if (takes_axes() && source.flag())
             where =
                 input(source, broadcasting(source, shape), source.below(8) == 0 ? any_dtype(source) : DType::boolean);
         if (function == Function::weighted_logsumexp)
             grad = gradient ? output(source, results, loss_dtype) : Array();  // takes the signs
         else
-            grad = output(source, shape, dtype);
+            grad = output(source, shape, is_hessian() ? loss_dtype : dtype);
     }
 
     void make_options(Source& source, int axis, Reduction reduction) {
@@ -234,6 +248,16 @@ struct Call {
         focal.gamma = source.number();
         if (source.flag())
             focal.alpha = source.flag() ? std::optional<double>(source.number()) : std::nullopt;
+        const auto hessian = static_cast<Hessian>(source.below(5));
+        cross_entropy_hessian.axis = axis;
+        cross_entropy_hessian.ignore_index = cross_entropy.ignore_index;
+        cross_entropy_hessian.label_smoothing = smoothing;
+        cross_entropy_hessian.scale = cross_entropy.scale;
+        cross_entropy_hessian.hessian = bce_hessian.hessian = focal_hessian.hessian = hessian;
+        bce_hessian.label_smoothing = focal_hessian.label_smoothing = smoothing;
+        bce_hessian.ignore_value = focal_hessian.ignore_value = number_or_none;
+        focal_hessian.alpha = focal.alpha;
+        focal_hessian.gamma = focal.gamma;
         regression.reduction = function == Function::root_squared_error ? Reduction::mean : reduction;
         regression.full = source.flag();
         information.axis = axis;
@@ -249,11 +273,14 @@ struct Call {
     void give(int num_threads) {
         cross_entropy.num_threads = from_probs.num_threads = bce.num_threads = focal.num_threads =
             binary_from_probs.num_threads = regression.num_threads = softmax.num_threads = information.num_threads =
-                accuracy.num_threads = tokens.num_threads = num_threads;
+                accuracy.num_threads = tokens.num_threads = cross_entropy_hessian.num_threads =
+                    bce_hessian.num_threads = focal_hessian.num_threads = num_threads;
         cross_entropy.sample_weight = from_probs.sample_weight = accuracy.sample_weight = bce.weight = focal.weight =
-            binary_from_probs.weight = regression.weight = weight.view();
+            binary_from_probs.weight = regression.weight = cross_entropy_hessian.sample_weight = bce_hessian.weight =
+                focal_hessian.weight = weight.view();
         softmax.where = where.view();
-        cross_entropy.class_weight = from_probs.class_weight = bce.pos_weight = second_weight.view();
+        cross_entropy.class_weight = from_probs.class_weight = bce.pos_weight = cross_entropy_hessian.class_weight =
+            bce_hessian.pos_weight = second_weight.view();
     }
 
     /// A loss, or with its gradient.
@@ -305,6 +332,13 @@ struct Call {
         case Function::accuracy_of_probabilities:
             number = (gradient ? logitloss::accuracy : error_rate)(a.view(), b.view(), accuracy);
             return;
+        case Function::cross_entropy_hessian_of_indices:
+        case Function::cross_entropy_hessian_of_probabilities:
+            return make_hessian(cross_entropy_grad_hess, cross_entropy_hessian);
+        case Function::bce_hessian:
+            return make_hessian(bce_with_logits_grad_hess, bce_hessian);
+        case Function::focal_hessian:
+            return make_hessian(sigmoid_focal_loss_grad_hess, focal_hessian);
         case Function::entropy:
             return logitloss::entropy(a.view(), out.output(), information);
         case Function::entropy_from_logits:
@@ -337,6 +371,12 @@ struct Call {
         case Function::perplexity:
             return logitloss::perplexity(a.view(), result, num_threads);
         }
+    }
+
+    template <class GradHess, class Options>
+    void make_hessian(GradHess grad_hess, const Options& options) {
+        const bool over_logits = in_place && a.dtype == grad.dtype;
+        grad_hess(a.view(), b.view(), over_logits ? a.output() : grad.output(), out.output(), options);
     }
 
     void make_tokens() {

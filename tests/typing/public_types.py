@@ -38,6 +38,11 @@ def reduced_losses_are_scalars() -> None:
     assert_type(ll.perplexity(0.5), NDArray[Any] | Any)
     assert_type(ll.token_logprobs(logits, labels, returns=("rank",)), ll.TokenLogProbs)
     assert_type(ll.token_logprobs_vjp(logits, labels, 1.0, d_entropy=[0.5] * 4), NDArray[Any])
+    assert_type(ll.cross_entropy_grad_hess(logits, labels, hessian="upper"), tuple[NDArray[Any], NDArray[Any]])
+    assert_type(ll.bce_with_logits_grad_hess(logits, tags, pos_weight=2), tuple[NDArray[Any] | Any, NDArray[Any] | Any])
+    assert_type(
+        ll.sigmoid_focal_loss_grad_hess(logits, tags, alpha=None), tuple[NDArray[Any] | Any, NDArray[Any] | Any]
+    )
     print(f"{float(ll.cross_entropy(logits, labels)):.3f}")
 
 
@@ -113,4 +118,5 @@ def mistakes_are_found() -> None:  # never called: what these lines do is to be 
     ll.logsumexp(logits, axis="rows")  # type: ignore
     ll.softmax(logits, upstream=1.0)  # type: ignore
     ll.LogSumExp().merge(logits)  # type: ignore
+    ll.cross_entropy_grad_hess(logits, labels, hessian="newton")  # type: ignore
     ll.set_num_threads("all")  # type: ignore
