@@ -80,7 +80,8 @@ def repaired(wheel: Path, out: Path) -> Path:
     if sys.platform != "linux":
         return wheel
     date = run("git", "log", "-1", "--format=%ct", cwd=ROOT).strip()
-    run(sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", out, wheel, cwd=out.parent, SOURCE_DATE_EPOCH=date)
+    repair = (sys.executable, "-m", "auditwheel", "repair", "--zip-compression-level", "9", "--wheel-dir", out, wheel)
+    run(*repair, cwd=out.parent, SOURCE_DATE_EPOCH=date)
     return only(out, "*.whl")
 
 
