@@ -15,7 +15,7 @@ _Mask: TypeAlias = ArrayLike | None
 _Out: TypeAlias = Array | None
 _Threads: TypeAlias = int | None
 
-# Of rows: their shape, and four numbers each.
+# Of rows: their shape, and some numbers each.
 _States: TypeAlias = NDArray[np.float64]
 
 __version__: str
@@ -65,6 +65,22 @@ def cross_entropy_value_and_grad(
     ignore_index: int | None, label_smoothing: float, reduction: Reduction, normalizer: float | None, out: _Out,
     num_threads: _Threads, /
 ) -> tuple[ArrayOrScalar, Array]: ...
+
+# States: the numbers of each row in the last axis. Options of rows: axis, class_weight, sample_weight, ignore_index,
+# label_smoothing, z_loss, softcap, margin, scale.
+cross_entropy_state_numbers: int
+def cross_entropy_states(
+    logits_shard: ArrayLike, target: ArrayLike, first_class: int, num_classes: int, row_options: tuple[Any, ...],
+    num_threads: _Threads, /
+) -> _States: ...
+def merge_cross_entropy_states(
+    states: _States, class_probabilities: bool, row_options: tuple[Any, ...], /
+) -> _States: ...
+def cross_entropy_of_states(
+    states: _States, logits_shard: ArrayLike, target: ArrayLike, first_class: int, num_classes: int,
+    row_options: tuple[Any, ...], reduction: Reduction, normalizer: float | None, wants_loss: bool, wants_grad: bool,
+    upstream: _Factors, grad_out: _Out, num_threads: _Threads, /
+) -> tuple[Any, Any]: ...
 
 # ------------------------------------------------------------------------------- binary cross-entropy, focal loss
 def bce_with_logits(

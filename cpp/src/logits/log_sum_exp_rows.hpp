@@ -105,6 +105,17 @@ struct RowEnd {
     double above_max = 0.0;    ///< L - the largest logit, to relative accuracy
 };
 
+template <class T>
+void set_end(const RowEnd& end, std::size_t r, AsideEnds<T>& rows) {
+    rows.gap[r] = end.gap;
+    rows.lse[r] = end.lse;
+    rows.base[r] = end.base;
+    rows.scale[r] = end.scale;
+    rows.probability[r] = end.probability;
+    rows.complement[r] = end.complement;
+    rows.above_max[r] = end.above_max;
+}
+
 /// What float64_write takes the exponentials against, of a row that is written with it: a needs_float64 one, or one whose
 /// factors T does not hold though it may hold their products with exponentials.
 template <class Write>
@@ -323,6 +334,29 @@ private:
     const Kernels<T>& kernels_;
     SetAside set_aside_;
 };
+
+/// The largest of a row's classes but `aside`, NaN if there is one, and sum_j exp(x_j - largest) of them; 0 where that is
+/// not finite. block(b, &first, &n) gives a block's logits, its first class and their number.
+template <class T, class BlockOf>
+void float64_sums(const Kernels<T>& kernels, std::size_t blocks, std::size_t aside, BlockOf&& block, double* largest,
+                  double* total) {
+    std::size_t first = 0, n = 0;
+    const auto aside_here = [&] { return aside >= first && aside - first < n ? aside - first : no_index; };
+    double top = -INFINITY;
+    for (std::size_t b = 0; b < blocks; ++b) {
+        const T* x = block(b, &first, &n);
+        const double block_top = kernels.float64_max(x, n, aside_here());
+        top = block_top > top || block_top != block_top ? block_top : top;
+    }
+    StridedSum sum;
+    if (top - top == 0.0)
+        for (std::size_t b = 0; b < blocks; ++b) {
+            const T* x = block(b, &first, &n);
+            sum.add(b, kernels.float64_sum(x, n, aside_here(), top));
+        }
+    *largest = top;
+    *total = sum.total();
+}
 
 /// The end of a needs_float64 row from what float64_max and float64_sum gave.
 ///   others_max, others_sum: the largest of the other classes and sum_j exp(x_j - others_max) of them;

@@ -42,7 +42,7 @@ public:
           arrays_(call),
           exact_rows_(call, arrays_, table_),
           transform_(call.options.softcap, call.options.margin, call.options.scale),
-          terms_{call.options.label_smoothing, static_cast<double>(call.classes), call.options.z_loss, 0.0},
+          terms_{call.options.label_smoothing, static_cast<double>(call.all_classes), call.options.z_loss, 0.0},
           linear_(!call.indices || terms_.smoothing > 0.0),
           as_distribution_(!call.indices || (terms_.smoothing > 0.0 && call.class_weight.given())) {
         staged_ = !arrays_.input.direct() || !transform_.identity() || linear_;
@@ -50,7 +50,8 @@ public:
         all_losses_exact_ = !transform_.held() || !is_moderate(terms_.z_loss) || !is_moderate(spread) ||
                             (spread == 0.0 && terms_.smoothing > 0.0) || (linear_ && arrays_.weights_are_extreme());
         all_exact_ = all_losses_exact_;
-        if (arrays_.class_weighted() && TileRule<T>::applies(arrays_.rows, arrays_.classes)) {
+        if (arrays_.class_weighted() && call.classes == call.all_classes &&
+            TileRule<T>::applies(arrays_.rows, arrays_.classes)) {
             class_weights_.resize(call.classes);
             arrays_.class_weights(0, call.classes, class_weights_.data());
         }
@@ -82,6 +83,8 @@ public:
     }
 
     // What LogitRows asks, first of the call.
+    const CrossEntropyArrays<T>& arrays() const { return arrays_; }
+    const LogitTransform<T>& transform() const { return transform_; }
     const Positions& positions() const { return arrays_.rows; }
     const KernelTable& table() const { return table_; }
     SetAside set_aside() const { return as_distribution_ ? SetAside::largest : SetAside::target; }
@@ -127,6 +130,22 @@ public:
         return zero;
     }
 
+    /// Note [reference of a row]
+    T reference_logit(const RowPlace& place) const {
+        constexpr std::size_t piece = 64;
+        T buffer[piece];
+        bool found = false;
+        const auto look = [&](std::size_t first, std::size_t n) {
+            const T* x = arrays_.input.read(place, first, n, Buffer<T>(buffer));
+            return transform_.first_finite(kernels(), x, n, &found);
+        };
+        if (!transform_.shifts())
+            return T(0);
+        T reference = place.target != no_index ? look(place.target, 1) : T(0);
+        for (std::size_t first = 0; first < call_.classes && !found; first += piece)
+            reference = look(first, std::min(piece, call_.classes - first));
+        return reference;
+    }
     /// Before anything of the row is written.
     const T* logits(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
         return logits(place, first, n, reference_logit(place), scratch);
@@ -326,22 +345,6 @@ private:
             }
     }
 
-    /// Note [reference of a row]
-    T reference_logit(const RowPlace& place) const {
-        constexpr std::size_t piece = 64;
-        T buffer[piece];
-        bool found = false;
-        const auto look = [&](std::size_t first, std::size_t n) {
-            const T* x = arrays_.input.read(place, first, n, Buffer<T>(buffer));
-            return transform_.first_finite(kernels(), x, n, &found);
-        };
-        if (!transform_.shifts())
-            return T(0);
-        T reference = place.target != no_index ? look(place.target, 1) : T(0);
-        for (std::size_t first = 0; first < call_.classes && !found; first += piece)
-            reference = look(first, std::min(piece, call_.classes - first));
-        return reference;
-    }
     const T* logits(const RowPlace& place, std::size_t first, std::size_t n, T reference, Scratch<T>& scratch) const {
         const T* x = arrays_.input.read(place, first, n, scratch.raw_logits);
         if (transform_.identity())
@@ -479,7 +482,7 @@ private:
         for (std::size_t j = 0; j < n; ++j)
             q[j] *= static_cast<T>(spread());
         if (place.target >= first && place.target < first + n)
-            q[place.target - first] = target_coefficient(arrays_.class_weight(place.target));
+            q[place.target - first] = target_coefficient(arrays_.class_weight(call_.first_class + place.target));
         return q;
     }
 
@@ -519,7 +522,7 @@ private:
     }
 
     double weight_of_target(const RowLanes<T>& sums, std::size_t r) const {
-        const std::size_t label = sums.class_of(r, call_.classes);
+        const std::size_t label = sums.class_of(r, call_.all_classes);
         if (label == no_index)
             return 1.0;
         return class_weights_.empty() ? arrays_.class_weight(label) : class_weights_[label];

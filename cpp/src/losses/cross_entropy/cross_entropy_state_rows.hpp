@@ -1,0 +1,223 @@
+// Rows of which a shard holds some classes: their states, and what comes of states that cover all classes.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "losses/cross_entropy/cross_entropy_rows.hpp"
+#include "losses/cross_entropy/merged_state.hpp"
+#include "traversal/row_traversal.hpp"
+
+namespace logitloss::detail {
+
+template <class T>
+constexpr double digits_of = std::numeric_limits<T>::digits;
+
+/// The rows of a call with states, in batches. With CrossEntropyRows, which has the loss, it takes each row through the
+/// steps of LogitRows, but between the sums of a shard and the end of the row lies somebody's merging.
+template <class T>
+class ShardRows : public RowProblem {
+public:
+    struct Scratch {
+        detail::Scratch<T> row;
+        std::vector<RowBlock<T>> blocks;
+        RowLanes<T> lanes;
+    };
+
+    /// `states`: where to put them, or null for losses and gradients from those of the call.
+    ShardRows(const LogitCall& call, CrossEntropyState* states)
+        : call_(call),
+          states_(states),
+          rows_(call),
+          reducer_(detail::kernels().of<T>(), rows_.set_aside()),
+          plan_(rows_.positions().count(), call.classes) {
+        plan_.hand_out_whole(row_batch);
+    }
+
+    double run() const { return traverse_rows(*this, plan_, call_.options.num_threads); }
+
+    // What RowTraversal asks.
+    const Positions& positions() const { return rows_.positions(); }
+    Scratch scratch(const RowPlan& plan) const {
+        return {detail::Scratch<T>(plan, true, 0), std::vector<RowBlock<T>>(plan.blocks), {}};
+    }
+    int sweeps() const { return 0; }
+    bool has_losses() const { return states_ == nullptr; }
+    void reduce_columns(int, const RowTile&, NoBlocks&, Scratch&) const {}
+    void end(const RowTile& tile, NoBlocks&, double* losses, Scratch& scratch) const {
+        RowLanes<T>& sums = scratch.lanes;
+        sums.start(tile);
+        rows_.read_rows(tile, sums);
+        if (states_ != nullptr)
+            return sum(tile, scratch);
+        end_rows(tile, sums);
+        std::copy(sums.loss, sums.loss + tile.count, losses);
+        for (std::size_t r = 0; rows_.writes() && r < tile.count; ++r)
+            write(tile, r, scratch);
+    }
+
+private:
+    std::size_t length(std::size_t block) const { return std::min(block_size, plan_.classes - block * block_size); }
+    /// The row's place, with its target where that is among the shard's classes.
+    RowPlace place_in(const RowTile& tile, const RowLanes<T>& sums, std::size_t r) const {
+        RowPlace place = tile.place(r);
+        const std::size_t label = sums.class_of(r, call_.all_classes);
+        if (label != no_index && label >= call_.first_class && label - call_.first_class < call_.classes)
+            place.target = label - call_.first_class;
+        return place;
+    }
+
+    // ------------------------------------------------------------------------------------------------ from logits
+
+    void sum(const RowTile& tile, Scratch& scratch) const {
+        for (std::size_t r = 0; r < tile.count; ++r) {
+            const RowPlace place = place_in(tile, scratch.lanes, r);
+            CrossEntropyState state;
+            if (scratch.lanes.reads(r))
+                sum_row(place, state, scratch);
+            state.first_class = static_cast<double>(call_.first_class);
+            state.end_class = static_cast<double>(call_.first_class + call_.classes);
+            state.digits = digits_of<T>;
+            states_[rows_.arrays().state_index(place)] = state;
+        }
+    }
+
+    void sum_row(const RowPlace& place, CrossEntropyState& state, Scratch& scratch) const {
+        if (plan_.blocks == 0)
+            return;
+        for (std::size_t b = 0; b < plan_.blocks; ++b)
+            scratch.blocks[b] = sum_block(place, b, scratch.row);
+        RowSums<T> row;
+        reducer_.merge(scratch.blocks.data(), plan_.blocks, row);
+        state.sum = row.sum;
+        state.exponent = row.exponent;
+        set_largest(scratch.blocks, row.aside_class, state);
+        if (row.needs_float64)
+            sum_in_float64(place, row.aside_class, state, scratch.row);
+        if (row.aside_class != no_index) {
+            state.aside_class = static_cast<double>(call_.first_class + row.aside_class);
+            state.aside_logit = static_cast<double>(row.aside_logit);
+        }
+        state.gaps = row.gaps;
+        if (!std::isfinite(row.max)) {  // no block had a reference but 0
+            state.gaps = 0.0;
+            for (const RowBlock<T>& block : scratch.blocks)
+                state.gaps += block.gaps;
+        }
+        state.mass = row.other_mass;
+        state.aside_mass = row.aside_mass;
+        state.reference = static_cast<double>(rows_.reference_logit(place));
+    }
+
+    RowBlock<T> sum_block(const RowPlace& place, std::size_t b, detail::Scratch<T>& scratch) const {
+        const std::size_t first = b * block_size, n = length(b);
+        const bool here = place.target != no_index && place.target >= first && place.target - first < n;
+        const T* x = rows_.logits(place, first, n, scratch);
+        RowBlock<T> block = reducer_.reduce(x, n, here ? place.target - first : no_index, nullptr, nullptr);
+        if (rows_.linear())
+            reducer_.add_linear(x, rows_.coefficients(place, first, n, scratch), n, block);
+        return block;
+    }
+
+    static void set_largest(const std::vector<RowBlock<T>>& blocks, std::size_t aside, CrossEntropyState& state) {
+        for (std::size_t b = 0; b < blocks.size(); ++b) {
+            state.max = larger(state.max, blocks[b].others.max);
+            if (aside == no_index || b != aside / block_size)
+                state.max = larger(state.max, blocks[b].aside_logit);
+        }
+    }
+
+    void sum_in_float64(const RowPlace& place, std::size_t aside, CrossEntropyState& state,
+                        detail::Scratch<T>& scratch) const {
+        const auto block = [&](std::size_t b, std::size_t* first, std::size_t* n) {
+            *first = b * block_size;
+            *n = length(b);
+            return rows_.logits(place, *first, *n, scratch);
+        };
+        float64_sums(detail::kernels().of<T>(), plan_.blocks, aside, block, &state.max, &state.sum);
+        state.exponent = std::numeric_limits<double>::quiet_NaN();
+    }
+
+    // ------------------------------------------------------------------------------------------------ from states
+
+    const CrossEntropyState& state_of(const RowPlace& place) const {
+        return call_.shard.states[rows_.arrays().state_index(place)];
+    }
+    static bool needs_float64(const CrossEntropyState& state) { return state.exponent != state.exponent; }
+
+    void end_rows(const RowTile& tile, RowLanes<T>& sums) const {
+        for (std::size_t r = 0; r < tile.lanes; ++r)
+            set_lane(r < tile.count && sums.reads(r) ? state_of(tile.place(r)) : CrossEntropyState{}, r, sums);
+        sums.aside.max = sums.max;
+        detail::kernels().of<T>().aside_ends(&sums.aside, tile.lanes, rows_.end_parts());
+        for (std::size_t r = 0; r < tile.count; ++r)
+            if (sums.reads(r) && needs_float64(state_of(tile.place(r))))
+                end_in_float64(state_of(tile.place(r)), r, sums);
+        sums.referenced = true;
+        rows_.finish_rows(tile, sums);
+    }
+
+    void set_lane(const CrossEntropyState& state, std::size_t r, RowLanes<T>& sums) const {
+        const bool neutral = needs_float64(state);  // a lane that can be computed, though nobody wants it
+        const double scale = call_.indices ? call_.normalization.class_scale : 1.0;
+        sums.aside.sum[r] = neutral ? 8.0 : state.sum;
+        sums.aside.exponent[r] = neutral ? 0.0 : state.exponent;
+        sums.aside.logit[r] = neutral ? T(0) : static_cast<T>(state.aside_logit);
+        sums.max[r] = neutral ? T(0) : static_cast<T>(larger(state.max, state.aside_logit));
+        sums.gaps[r] = scale * state.gaps;
+        sums.other_mass[r] = scale * state.mass;
+        sums.aside_mass[r] = scale * state.aside_mass;
+        sums.reference[r] = static_cast<T>(state.reference);
+    }
+
+    void end_in_float64(const CrossEntropyState& state, std::size_t r, RowLanes<T>& sums) const {
+        if (!sums.any_needs_float64)
+            std::fill(sums.needs_float64, sums.needs_float64 + most_lanes, false);
+        sums.any_needs_float64 = sums.needs_float64[r] = true;
+        sums.max[r] = static_cast<T>(larger(state.max, state.aside_logit));
+        const RowEnd end = float64_end(detail::kernels().float64, rows_.set_aside(), state.max, state.sum,
+                                       state.aside_logit, state.aside_class >= 0.0);
+        set_end(end, r, sums.aside);
+    }
+
+    void write(const RowTile& tile, std::size_t r, Scratch& scratch) const {
+        const RowLanes<T>& sums = scratch.lanes;
+        const RowPlace place = place_in(tile, sums, r);
+        typename CrossEntropyRows<T>::Write write;
+        if (!sums.reads(r))
+            write = rows_.skip(place);
+        else
+            refer(place, state_of(place), r, sums, write);
+        for (std::size_t b = 0; b < plan_.blocks; ++b)
+            rows_.write(place, write, b * block_size, length(b), nullptr, scratch.row);
+    }
+
+    /// The row's end, against the reference of the shard.
+    void refer(const RowPlace& place, const CrossEntropyState& state, std::size_t r, const RowLanes<T>& sums,
+               typename CrossEntropyRows<T>::Write& write) const {
+        const double aside = state.aside_class - static_cast<double>(call_.first_class);
+        const bool here = aside >= 0.0 && aside < static_cast<double>(call_.classes);
+        write = rows_.write_of(sums, r, needs_float64(state), here ? static_cast<std::size_t>(aside) : no_index);
+        write.reference = rows_.reference_logit(place);
+        const Offset offset(static_cast<double>(write.reference), state.reference, rows_.transform().scale());
+        if (offset.is_zero() || !std::isfinite(write.scale))
+            return;
+        if (write.needs_float64) {
+            write.base -= offset.high;
+        } else if (offset.is_near()) {  // else all that the shard holds is masked
+            const Power power = exp_of(offset);
+            write.scale *= power.mantissa;
+            write.base -= power.exponent;
+        }
+    }
+
+    const LogitCall& call_;
+    CrossEntropyState* states_;
+    CrossEntropyRows<T> rows_;
+    RowReducer<T> reducer_;
+    RowPlan plan_;
+};
+
+}  // namespace logitloss::detail
