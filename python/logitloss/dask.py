@@ -186,12 +186,12 @@ def log_softmax(x: DaskArray, axis: Axes = None, *, num_threads: int | None = 1)
 
 
 def _class_axes(x: DaskArray, axis: Axes, name: str) -> tuple[int, ...]:
-    """The axes as numbers from 0; errors are those of the function on arrays."""
+    """The axes as numbers from 0, in order; errors are those of the function on arrays."""
     require_dask(x, name)
     _logsumexp(empty_like(x), axis)
     if axis is None or x.ndim == 0:
         return tuple(range(x.ndim))
-    return tuple(each % x.ndim for each in (axis if isinstance(axis, (tuple, list)) else (axis,)))
+    return tuple(sorted(each % x.ndim for each in (axis if isinstance(axis, (tuple, list)) else (axis,))))
 
 
 def _normalized(
