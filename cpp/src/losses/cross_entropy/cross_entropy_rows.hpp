@@ -556,4 +556,28 @@ private:
     mutable std::vector<ScaledPairSum> large_losses_;  // of each chunk of rows
 };
 
+// In cross_entropy.cpp, for whoever else takes rows through their steps.
+extern template CrossEntropyRows<float>::CrossEntropyRows(const LogitCall&);
+extern template CrossEntropyRows<double>::CrossEntropyRows(const LogitCall&);
+extern template void CrossEntropyRows<float>::read_rows(const RowTile&, RowLanes<float>&) const;
+extern template void CrossEntropyRows<double>::read_rows(const RowTile&, RowLanes<double>&) const;
+extern template const float* CrossEntropyRows<float>::logits(const RowPlace&, std::size_t, std::size_t,
+                                                             Scratch<float>&) const;
+extern template const double* CrossEntropyRows<double>::logits(const RowPlace&, std::size_t, std::size_t,
+                                                               Scratch<double>&) const;
+extern template float CrossEntropyRows<float>::reference_logit(const RowPlace&) const;
+extern template double CrossEntropyRows<double>::reference_logit(const RowPlace&) const;
+extern template CrossEntropyRows<float>::Coefficients CrossEntropyRows<float>::coefficients(const RowPlace&,
+                                                                                            std::size_t, std::size_t,
+                                                                                            Scratch<float>&) const;
+extern template CrossEntropyRows<double>::Coefficients CrossEntropyRows<double>::coefficients(const RowPlace&,
+                                                                                              std::size_t, std::size_t,
+                                                                                              Scratch<double>&) const;
+extern template void CrossEntropyRows<float>::finish_rows(const RowTile&, RowLanes<float>&) const;
+extern template void CrossEntropyRows<double>::finish_rows(const RowTile&, RowLanes<double>&) const;
+extern template void CrossEntropyRows<float>::write(const RowPlace&, const Write&, std::size_t, std::size_t,
+                                                    const float*, Scratch<float>&) const;
+extern template void CrossEntropyRows<double>::write(const RowPlace&, const Write&, std::size_t, std::size_t,
+                                                     const double*, Scratch<double>&) const;
+
 }  // namespace logitloss::detail
