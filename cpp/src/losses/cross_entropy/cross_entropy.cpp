@@ -20,11 +20,10 @@ template CrossEntropyRows<float>::CrossEntropyRows(const LogitCall&);
 template CrossEntropyRows<double>::CrossEntropyRows(const LogitCall&);
 template void CrossEntropyRows<float>::read_rows(const RowTile&, RowLanes<float>&) const;
 template void CrossEntropyRows<double>::read_rows(const RowTile&, RowLanes<double>&) const;
-template const float* CrossEntropyRows<float>::logits(const RowPlace&, std::size_t, std::size_t, Scratch<float>&) const;
-template const double* CrossEntropyRows<double>::logits(const RowPlace&, std::size_t, std::size_t,
+template const float* CrossEntropyRows<float>::logits(const RowPlace&, std::size_t, std::size_t, float,
+                                                      Scratch<float>&) const;
+template const double* CrossEntropyRows<double>::logits(const RowPlace&, std::size_t, std::size_t, double,
                                                         Scratch<double>&) const;
-template float CrossEntropyRows<float>::reference_logit(const RowPlace&) const;
-template double CrossEntropyRows<double>::reference_logit(const RowPlace&) const;
 template CrossEntropyRows<float>::Coefficients CrossEntropyRows<float>::coefficients(const RowPlace&, std::size_t,
                                                                                      std::size_t,
                                                                                      Scratch<float>&) const;

@@ -78,6 +78,21 @@ private:
         return place;
     }
 
+    /// Note [reference of a row]. Of a shard it is the largest logit, before the margin: what the shard adds to the sum
+    /// of the row keeps its digits, whatever other shards hold.
+    T reference_of(const RowPlace& place, Scratch<T>& scratch) const {
+        if (!rows_.transform().shifts())
+            return T(0);
+        const Kernels<T>& kernels = detail::kernels().of<T>();
+        T top = -std::numeric_limits<T>::infinity();
+        for (std::size_t b = 0; b < plan_.blocks; ++b) {
+            const T* x = rows_.arrays().input.read(place, b * block_size, length(b), scratch.raw_logits);
+            top = std::max(top, kernels.largest(x, length(b)));
+        }
+        bool found = false;
+        return rows_.transform().first_finite(kernels, &top, 1, &found);
+    }
+
     // ------------------------------------------------------------------------------------------------ from logits
 
     void sum(const RowTile& tile, Worker& scratch) const {
@@ -96,15 +111,16 @@ private:
     void sum_row(const RowPlace& place, CrossEntropyState& state, Worker& scratch) const {
         if (plan_.blocks == 0)
             return;
+        const T reference = reference_of(place, scratch.row);
         for (std::size_t b = 0; b < plan_.blocks; ++b)
-            scratch.blocks[b] = sum_block(place, b, scratch.row);
+            scratch.blocks[b] = sum_block(place, b, reference, scratch.row);
         RowSums<T> row;
         reducer_.merge(scratch.blocks.data(), plan_.blocks, row);
         state.sum = row.sum;
         state.exponent = row.exponent;
         set_largest(scratch.blocks, row.aside_class, state);
         if (row.needs_float64)
-            sum_in_float64(place, row.aside_class, state, scratch.row);
+            sum_in_float64(place, row.aside_class, reference, state, scratch.row);
         if (row.aside_class != no_index) {
             state.aside_class = static_cast<double>(call_.first_class + row.aside_class);
             state.aside_logit = static_cast<double>(row.aside_logit);
@@ -117,13 +133,13 @@ private:
         }
         state.mass = row.other_mass;
         state.aside_mass = row.aside_mass;
-        state.reference = static_cast<double>(rows_.reference_logit(place));
+        state.reference = static_cast<double>(reference);
     }
 
-    RowBlock<T> sum_block(const RowPlace& place, std::size_t b, Scratch<T>& scratch) const {
+    RowBlock<T> sum_block(const RowPlace& place, std::size_t b, T reference, Scratch<T>& scratch) const {
         const std::size_t first = b * block_size, n = length(b);
         const bool here = place.target != no_index && place.target >= first && place.target - first < n;
-        const T* x = rows_.logits(place, first, n, scratch);
+        const T* x = rows_.logits(place, first, n, reference, scratch);
         RowBlock<T> block = reducer_.reduce(x, n, here ? place.target - first : no_index, nullptr, nullptr);
         if (rows_.linear())
             reducer_.add_linear(x, rows_.coefficients(place, first, n, scratch), n, block);
@@ -138,8 +154,11 @@ private:
         }
     }
 
-    void sum_in_float64(const RowPlace& place, std::size_t aside, CrossEntropyState& state, Scratch<T>& scratch) const {
-        const auto block = [&](std::size_t first, std::size_t n) { return rows_.logits(place, first, n, scratch); };
+    void sum_in_float64(const RowPlace& place, std::size_t aside, T reference, CrossEntropyState& state,
+                        Scratch<T>& scratch) const {
+        const auto block = [&](std::size_t first, std::size_t n) {
+            return rows_.logits(place, first, n, reference, scratch);
+        };
         const Float64Sums others = float64_sums(plan_.classes, aside, BlockReader<T>::of(block));
         state.max = others.largest;
         state.sum = others.sum;
@@ -195,23 +214,24 @@ private:
         if (!sums.reads(r))
             write = rows_.skip(place);
         else
-            refer(place, state_of(place), r, sums, write);
+            refer(place, state_of(place), r, scratch, write);
         for (std::size_t b = 0; b < plan_.blocks; ++b)
             rows_.write(place, write, b * block_size, length(b), nullptr, scratch.row);
     }
 
     /// The row's end, against the reference of the shard.
-    void refer(const RowPlace& place, const CrossEntropyState& state, std::size_t r, const RowLanes<T>& sums,
+    void refer(const RowPlace& place, const CrossEntropyState& state, std::size_t r, Worker& scratch,
                typename CrossEntropyRows<T>::Write& write) const {
         const double aside = state.aside_class - static_cast<double>(call_.first_class);
         const bool here = aside >= 0.0 && aside < static_cast<double>(call_.classes);
-        write = rows_.write_of(sums, r, needs_float64(state), here ? static_cast<std::size_t>(aside) : no_index);
-        write.reference = rows_.reference_logit(place);
+        write =
+            rows_.write_of(scratch.lanes, r, needs_float64(state), here ? static_cast<std::size_t>(aside) : no_index);
+        write.reference = reference_of(place, scratch.row);
         const Offset offset(static_cast<double>(write.reference), state.reference, rows_.transform().scale());
         if (offset.is_zero() || !std::isfinite(write.scale))
             return;
         if (write.needs_float64) {
-            write.base -= offset.high;
+            write.base = (write.base - offset.high) - offset.low;
         } else if (offset.is_near()) {  // else all that the shard holds is masked
             const Power power = exp_of(offset);
             write.scale *= power.mantissa;
