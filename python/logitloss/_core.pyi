@@ -66,20 +66,17 @@ def cross_entropy_value_and_grad(
     num_threads: _Threads, /
 ) -> tuple[ArrayOrScalar, Array]: ...
 
-# States: the numbers of each row in the last axis. Options of rows: axis, class_weight, sample_weight, ignore_index,
-# label_smoothing, z_loss, softcap, margin, scale.
+# States: the numbers of each row in the last axis. What a state keeps: axis, class_weight, sample_weight, ignore_index,
+# label_smoothing, z_loss, softcap, margin, scale, num_classes. What a call adds: first_class, num_threads; and
+# reduction, normalizer, whether the loss and whether the gradient are asked for, upstream, grad_out.
+_Kept: TypeAlias = tuple[Any, ...]
+_Given: TypeAlias = tuple[Any, ...]
+
 cross_entropy_state_numbers: int
-def cross_entropy_states(
-    logits_shard: ArrayLike, target: ArrayLike, first_class: int, num_classes: int, row_options: tuple[Any, ...],
-    num_threads: _Threads, /
-) -> _States: ...
-def merge_cross_entropy_states(
-    states: _States, class_probabilities: bool, row_options: tuple[Any, ...], /
-) -> _States: ...
+def cross_entropy_states(logits_shard: ArrayLike, target: ArrayLike, kept: _Kept, given: _Given, /) -> _States: ...
+def merge_cross_entropy_states(states: _States, class_probabilities: bool, kept: _Kept, /) -> _States: ...
 def cross_entropy_of_states(
-    states: _States, logits_shard: ArrayLike, target: ArrayLike, first_class: int, num_classes: int,
-    row_options: tuple[Any, ...], reduction: Reduction, normalizer: float | None, wants_loss: bool, wants_grad: bool,
-    upstream: _Factors, grad_out: _Out, num_threads: _Threads, /
+    states: _States, logits_shard: ArrayLike, target: ArrayLike | None, kept: _Kept, given: _Given, /
 ) -> tuple[Any, Any]: ...
 
 # ------------------------------------------------------------------------------- binary cross-entropy, focal loss

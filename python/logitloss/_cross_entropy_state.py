@@ -75,9 +75,9 @@ class CrossEntropyState:
     >>> state = ll.CrossEntropyState(left, target, first_class=0, num_classes=4)
     >>> other = ll.CrossEntropyState(right, target, first_class=2, num_classes=4)
     >>> print(state.merge(other).loss(reduction="none"))
-    [2.00420788e-17 1.44018970e+00]
+    [2.00449327e-17 1.44018970e+00]
     >>> print(state.grad(left, reduction="sum"))
-    [[-2.00420788e-17  4.24835426e-18]
+    [[-2.00449327e-17  4.24835426e-18]
      [ 3.20586033e-02  8.71443187e-02]]
     """
 
@@ -106,9 +106,7 @@ class CrossEntropyState:
             (axis, class_weight, sample_weight, ignore_index, label_smoothing, z_loss, softcap, margin, scale),
         )
         self._first_class = _arrays.as_integer(first_class, "first_class")
-        states = _core.cross_entropy_states(
-            shard, labels, self._first_class, self._num_classes, self._options, num_threads
-        )
+        states = _core.cross_entropy_states(shard, labels, self._options, (self._first_class, num_threads))
         self._target = labels.copy() if labels.ndim == shard.ndim - 1 else None
         count = shard.shape[self._options[0]]
         self._ranges: list[tuple[int, int]] = []
@@ -125,6 +123,7 @@ class CrossEntropyState:
             _copied(class_weight, "class_weight"),
             _copied(sample_weight, "sample_weight"),
             *others,
+            self._num_classes,
         )
 
     def _set_states(self, ranges: list[tuple[int, int]], states: NDArray[np.float64]) -> None:
@@ -208,7 +207,9 @@ class CrossEntropyState:
             Of the shape of the per-row loss, and a last axis of 12 numbers a shard, 12 in all if the state has all
             classes. The first two are the first class of a shard and the one behind its last.
         """
-        return self._states.reshape(*self._states.shape[:-2], -1).copy()
+        *rows, shards, numbers = self._states.shape
+        array: NDArray[np.float64] = self._states.reshape(*rows, shards * numbers).copy()
+        return array
 
     def merge(self, other: CrossEntropyState) -> CrossEntropyState:
         """Add the classes that another state has seen and return the state itself; the other one stays as it is.
@@ -250,8 +251,6 @@ class CrossEntropyState:
         rows, other_rows = self._states.shape[:-2], other._states.shape[:-2]
         if rows != other_rows:
             raise ValueError(f"other: got rows of shape {other_rows}, expected {rows}")
-        if self._num_classes != other._num_classes:
-            raise ValueError(f"other: got num_classes {other._num_classes}, expected {self._num_classes}")
         for name, ours, theirs in zip(_OPTION_NAMES, self._options, other._options, strict=True):
             if name != "axis" and not _same(ours, theirs):
                 raise ValueError(f"other: got another {name}, expected that of this state")
@@ -286,7 +285,7 @@ class CrossEntropyState:
         shape.insert(axis if axis >= 0 else axis + len(shape) + 1, 0)
         wide = self._states[..., _DIGITS].flat[:1].tolist() == [53.0]
         nothing = np.empty(shape, np.float64 if wide else np.float32)
-        loss, _ = self._end(nothing, 0, nothing, reduction, normalizer, True, False, None, None, num_threads)
+        loss, _ = self._end(nothing, nothing, 0, num_threads, reduction, normalizer, True, False, None, None)
         return loss
 
     def grad(
@@ -349,10 +348,10 @@ class CrossEntropyState:
             raise TypeError(f"target: got {'None' if target is None else type(target).__name__}, expected {wanted}")
         first = self._first_class if first_class is None else _arrays.as_integer(first_class, "first_class")
         return self._end(
-            logits_shard, first, target, reduction, normalizer, wants_loss, True, upstream, grad_out, num_threads
+            logits_shard, target, first, num_threads, reduction, normalizer, wants_loss, True, upstream, grad_out
         )
 
-    def _end(self, logits: ArrayLike, first: int, probabilities: ArrayLike | None, *arguments: Any) -> tuple[Any, Any]:
+    def _end(self, logits: ArrayLike, probabilities: ArrayLike | None, *arguments: Any) -> tuple[Any, Any]:
         missing = self._missing(self._ranges)
         rows = self._states.shape[:-2]
         if missing is not None and math.prod(rows):
@@ -362,9 +361,7 @@ class CrossEntropyState:
             )
         states = self._states[..., 0, :] if missing is None else np.empty((*rows, _NUMBERS))
         target = probabilities if self._target is None else self._target
-        return _core.cross_entropy_of_states(
-            states, logits, target, first, self._num_classes, self._options, *arguments
-        )
+        return _core.cross_entropy_of_states(states, logits, target, self._options, arguments)
 
 
 _OPTION_NAMES = (
@@ -377,6 +374,7 @@ _OPTION_NAMES = (
     "softcap",
     "margin",
     "scale",
+    "num_classes",
 )
 
 

@@ -335,28 +335,30 @@ private:
     SetAside set_aside_;
 };
 
-/// The largest of a row's classes but `aside`, NaN if there is one, and sum_j exp(x_j - largest) of them; 0 where that is
-/// not finite. block(b, &first, &n) gives a block's logits, its first class and their number.
-template <class T, class BlockOf>
-void float64_sums(const Kernels<T>& kernels, std::size_t blocks, std::size_t aside, BlockOf&& block, double* largest,
-                  double* total) {
-    std::size_t first = 0, n = 0;
-    const auto aside_here = [&] { return aside >= first && aside - first < n ? aside - first : no_index; };
-    double top = -INFINITY;
-    for (std::size_t b = 0; b < blocks; ++b) {
-        const T* x = block(b, &first, &n);
-        const double block_top = kernels.float64_max(x, n, aside_here());
-        top = block_top > top || block_top != block_top ? block_top : top;
+/// Reads classes [first, first + n) of a row, by blocks.
+template <class T>
+struct BlockReader {
+    const T* (*read)(const void* context, std::size_t first, std::size_t n);
+    const void* context;
+
+    /// `fn` must outlive it.
+    template <class Fn>
+    static BlockReader of(const Fn& fn) {
+        return {[](const void* reader, std::size_t first, std::size_t n) {
+                    return (*static_cast<const Fn*>(reader))(first, n);
+                },
+                &fn};
     }
-    StridedSum sum;
-    if (top - top == 0.0)
-        for (std::size_t b = 0; b < blocks; ++b) {
-            const T* x = block(b, &first, &n);
-            sum.add(b, kernels.float64_sum(x, n, aside_here(), top));
-        }
-    *largest = top;
-    *total = sum.total();
-}
+};
+
+/// Of a needs_float64 row without the class set aside: its largest logit, NaN if there is one, and
+/// sum_j exp(x_j - largest), 0 where that is not finite.
+struct Float64Sums {
+    double largest;
+    double sum;
+};
+template <class T>
+Float64Sums float64_sums(std::size_t classes, std::size_t aside, const BlockReader<T>& row);
 
 /// The end of a needs_float64 row from what float64_max and float64_sum gave.
 ///   others_max, others_sum: the largest of the other classes and sum_j exp(x_j - others_max) of them;

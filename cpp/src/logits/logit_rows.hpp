@@ -537,16 +537,11 @@ private:
     bool folds() const { return loss_.set_aside() == SetAside::none && !loss_.linear(); }
 
     RowEnd float64_row(const RowPlace& place, const RowSums<T>& sums, Scratch& scratch) const {
-        const auto block = [&](std::size_t b, std::size_t* first, std::size_t* n) {
-            *first = b * block_size;
-            *n = length(b);
-            return loss_.logits(place, *first, *n, scratch);
-        };
-        double top, sum;
-        float64_sums(kernels(), plan_.blocks, sums.aside_class, block, &top, &sum);
+        const auto block = [&](std::size_t first, std::size_t n) { return loss_.logits(place, first, n, scratch); };
+        const Float64Sums others = float64_sums(plan_.classes, sums.aside_class, BlockReader<T>::of(block));
         const bool present = sums.aside_class != no_index;
         const double logit = present ? static_cast<double>(sums.aside_logit) : -std::numeric_limits<double>::infinity();
-        return float64_end(loss_.table().float64, loss_.set_aside(), top, sum, logit, present);
+        return float64_end(loss_.table().float64, loss_.set_aside(), others.largest, others.sum, logit, present);
     }
 
     Loss& loss_;

@@ -130,25 +130,19 @@ public:
         return zero;
     }
 
-    /// Note [reference of a row]
-    T reference_logit(const RowPlace& place) const {
-        constexpr std::size_t piece = 64;
-        T buffer[piece];
-        bool found = false;
-        const auto look = [&](std::size_t first, std::size_t n) {
-            const T* x = arrays_.input.read(place, first, n, Buffer<T>(buffer));
-            return transform_.first_finite(kernels(), x, n, &found);
-        };
-        if (!transform_.shifts())
-            return T(0);
-        T reference = place.target != no_index ? look(place.target, 1) : T(0);
-        for (std::size_t first = 0; first < call_.classes && !found; first += piece)
-            reference = look(first, std::min(piece, call_.classes - first));
-        return reference;
-    }
     /// Before anything of the row is written.
     const T* logits(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
         return logits(place, first, n, reference_logit(place), scratch);
+    }
+    /// Against a reference of the caller's.
+    const T* logits(const RowPlace& place, std::size_t first, std::size_t n, T reference, Scratch<T>& scratch) const {
+        const T* x = arrays_.input.read(place, first, n, scratch.raw_logits);
+        if (transform_.identity())
+            return x;
+        const std::size_t label = place.target;
+        const bool here = label != no_index && label >= first && label < first + n;
+        transform_.apply(kernels(), x, n, here ? label - first : no_index, reference, scratch.logits.data());
+        return scratch.logits.data();
     }
 
     template <class Half>
@@ -345,14 +339,21 @@ private:
             }
     }
 
-    const T* logits(const RowPlace& place, std::size_t first, std::size_t n, T reference, Scratch<T>& scratch) const {
-        const T* x = arrays_.input.read(place, first, n, scratch.raw_logits);
-        if (transform_.identity())
-            return x;
-        const std::size_t label = place.target;
-        const bool here = label != no_index && label >= first && label < first + n;
-        transform_.apply(kernels(), x, n, here ? label - first : no_index, reference, scratch.logits.data());
-        return scratch.logits.data();
+    /// Note [reference of a row]
+    T reference_logit(const RowPlace& place) const {
+        constexpr std::size_t piece = 64;
+        T buffer[piece];
+        bool found = false;
+        const auto look = [&](std::size_t first, std::size_t n) {
+            const T* x = arrays_.input.read(place, first, n, Buffer<T>(buffer));
+            return transform_.first_finite(kernels(), x, n, &found);
+        };
+        if (!transform_.shifts())
+            return T(0);
+        T reference = place.target != no_index ? look(place.target, 1) : T(0);
+        for (std::size_t first = 0; first < call_.classes && !found; first += piece)
+            reference = look(first, std::min(piece, call_.classes - first));
+        return reference;
     }
     /// Remembers the references of a tile's rows, and gives their log-sum-exps what these took off.
     void refer_to_logits(const RowTile& tile, RowLanes<T>& sums) const {
@@ -555,5 +556,27 @@ private:
     std::size_t chunk_rows_ = 1;
     mutable std::vector<ScaledPairSum> large_losses_;  // of each chunk of rows
 };
+
+// In cross_entropy.cpp, for whoever else takes rows through their steps.
+extern template CrossEntropyRows<float>::CrossEntropyRows(const LogitCall&);
+extern template CrossEntropyRows<double>::CrossEntropyRows(const LogitCall&);
+extern template void CrossEntropyRows<float>::read_rows(const RowTile&, RowLanes<float>&) const;
+extern template void CrossEntropyRows<double>::read_rows(const RowTile&, RowLanes<double>&) const;
+extern template const float* CrossEntropyRows<float>::logits(const RowPlace&, std::size_t, std::size_t, float,
+                                                             Scratch<float>&) const;
+extern template const double* CrossEntropyRows<double>::logits(const RowPlace&, std::size_t, std::size_t, double,
+                                                               Scratch<double>&) const;
+extern template CrossEntropyRows<float>::Coefficients CrossEntropyRows<float>::coefficients(const RowPlace&,
+                                                                                            std::size_t, std::size_t,
+                                                                                            Scratch<float>&) const;
+extern template CrossEntropyRows<double>::Coefficients CrossEntropyRows<double>::coefficients(const RowPlace&,
+                                                                                              std::size_t, std::size_t,
+                                                                                              Scratch<double>&) const;
+extern template void CrossEntropyRows<float>::finish_rows(const RowTile&, RowLanes<float>&) const;
+extern template void CrossEntropyRows<double>::finish_rows(const RowTile&, RowLanes<double>&) const;
+extern template void CrossEntropyRows<float>::write(const RowPlace&, const Write&, std::size_t, std::size_t,
+                                                    const float*, Scratch<float>&) const;
+extern template void CrossEntropyRows<double>::write(const RowPlace&, const Write&, std::size_t, std::size_t,
+                                                     const double*, Scratch<double>&) const;
 
 }  // namespace logitloss::detail

@@ -4,7 +4,9 @@
 // the blocks of a row do, in the order of the classes. Nothing but the cuts decides what is added to what.
 #include "logitloss/cross_entropy_state.hpp"
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "arguments/dtype_switch.hpp"
 #include "losses/cross_entropy/cross_entropy_state_rows.hpp"
@@ -12,6 +14,32 @@
 
 namespace logitloss {
 namespace detail {
+
+double run_batches(const Positions& positions, const RowPlan& plan, int workers, const RowBatches& batches) {
+    std::vector<double> sums(plan.chunks());
+    parallel_for(sums.size(), 1, workers, [&](std::size_t first, std::size_t last, int worker) {
+        for (std::size_t chunk = first; chunk < last; ++chunk) {
+            const std::size_t end = std::min(plan.rows, (chunk + 1) * plan.chunk_rows);
+            Positions::Cursor cursor(positions, chunk * plan.chunk_rows);
+            StridedSum sum;
+            for (std::size_t row = chunk * plan.chunk_rows; row < end;) {
+                const RowTile tile = tile_at(positions, cursor, row, std::min(row_batch, end - row));
+                double losses[row_batch] = {};
+                batches.take(tile, losses, static_cast<std::size_t>(worker));
+                for (std::size_t r = 0; r < tile.count; ++r)
+                    sum.add(row + r, losses[r]);
+                row += tile.count;
+                cursor.advance_inner(tile.count);
+            }
+            sums[chunk] = sum.total();
+        }
+    });
+    StridedSum total;
+    for (std::size_t chunk = 0; chunk < sums.size(); ++chunk)
+        total.add(chunk, sums[chunk]);
+    return total.total();
+}
+
 namespace {
 
 std::string class_text(double first, double end) {

@@ -4,49 +4,50 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "losses/cross_entropy/cross_entropy_rows.hpp"
 #include "losses/cross_entropy/merged_state.hpp"
-#include "traversal/row_traversal.hpp"
+#include "runtime/threads.hpp"
 
 namespace logitloss::detail {
 
 template <class T>
 constexpr double digits_of = std::numeric_limits<T>::digits;
 
+/// Rows that are taken in batches, on several threads, by one loop for all types.
+class RowBatches {
+public:
+    virtual ~RowBatches() = default;
+    /// Takes up to row_batch rows, and sets their losses.
+    virtual void take(const RowTile& tile, double* losses, std::size_t worker) const = 0;
+};
+
+/// Returns the sum of the losses.
+double run_batches(const Positions& positions, const RowPlan& plan, int workers, const RowBatches& batches);
+
 /// The rows of a call with states, in batches. With CrossEntropyRows, which has the loss, it takes each row through the
 /// steps of LogitRows, but between the sums of a shard and the end of the row lies somebody's merging.
 template <class T>
-class ShardRows : public RowProblem {
+class ShardRows final : public RowBatches {
 public:
-    struct Scratch {
-        detail::Scratch<T> row;
-        std::vector<RowBlock<T>> blocks;
-        RowLanes<T> lanes;
-    };
-
     /// `states`: where to put them, or null for losses and gradients from those of the call.
     ShardRows(const LogitCall& call, CrossEntropyState* states)
         : call_(call),
           states_(states),
           rows_(call),
           reducer_(detail::kernels().of<T>(), rows_.set_aside()),
-          plan_(rows_.positions().count(), call.classes) {
-        plan_.hand_out_whole(row_batch);
+          plan_(rows_.positions().count(), call.classes),
+          workers_(plan_threads(plan_.rows * plan_.classes, call.options.num_threads)) {
+        for (int worker = 0; worker < workers_; ++worker)
+            scratch_.push_back(std::make_unique<Worker>(plan_));
     }
 
-    double run() const { return traverse_rows(*this, plan_, call_.options.num_threads); }
+    double run() const { return run_batches(rows_.positions(), plan_, workers_, *this); }
 
-    // What RowTraversal asks.
-    const Positions& positions() const { return rows_.positions(); }
-    Scratch scratch(const RowPlan& plan) const {
-        return {detail::Scratch<T>(plan, true, 0), std::vector<RowBlock<T>>(plan.blocks), {}};
-    }
-    int sweeps() const { return 0; }
-    bool has_losses() const { return states_ == nullptr; }
-    void reduce_columns(int, const RowTile&, NoBlocks&, Scratch&) const {}
-    void end(const RowTile& tile, NoBlocks&, double* losses, Scratch& scratch) const {
+    void take(const RowTile& tile, double* losses, std::size_t worker) const override {
+        Worker& scratch = *scratch_[worker];
         RowLanes<T>& sums = scratch.lanes;
         sums.start(tile);
         rows_.read_rows(tile, sums);
@@ -59,6 +60,14 @@ public:
     }
 
 private:
+    struct Worker {
+        Scratch<T> row;
+        std::vector<RowBlock<T>> blocks;
+        RowLanes<T> lanes;
+
+        explicit Worker(const RowPlan& plan) : row(plan, true, 0), blocks(plan.blocks) {}
+    };
+
     std::size_t length(std::size_t block) const { return std::min(block_size, plan_.classes - block * block_size); }
     /// The row's place, with its target where that is among the shard's classes.
     RowPlace place_in(const RowTile& tile, const RowLanes<T>& sums, std::size_t r) const {
@@ -69,9 +78,24 @@ private:
         return place;
     }
 
+    /// Note [reference of a row]. Of a shard it is the largest logit, before the margin: what the shard adds to the sum
+    /// of the row keeps its digits, whatever other shards hold.
+    T reference_of(const RowPlace& place, Scratch<T>& scratch) const {
+        if (!rows_.transform().shifts())
+            return T(0);
+        const Kernels<T>& kernels = detail::kernels().of<T>();
+        T top = -std::numeric_limits<T>::infinity();
+        for (std::size_t b = 0; b < plan_.blocks; ++b) {
+            const T* x = rows_.arrays().input.read(place, b * block_size, length(b), scratch.raw_logits);
+            top = std::max(top, kernels.largest(x, length(b)));
+        }
+        bool found = false;
+        return rows_.transform().first_finite(kernels, &top, 1, &found);
+    }
+
     // ------------------------------------------------------------------------------------------------ from logits
 
-    void sum(const RowTile& tile, Scratch& scratch) const {
+    void sum(const RowTile& tile, Worker& scratch) const {
         for (std::size_t r = 0; r < tile.count; ++r) {
             const RowPlace place = place_in(tile, scratch.lanes, r);
             CrossEntropyState state;
@@ -84,18 +108,19 @@ private:
         }
     }
 
-    void sum_row(const RowPlace& place, CrossEntropyState& state, Scratch& scratch) const {
+    void sum_row(const RowPlace& place, CrossEntropyState& state, Worker& scratch) const {
         if (plan_.blocks == 0)
             return;
+        const T reference = reference_of(place, scratch.row);
         for (std::size_t b = 0; b < plan_.blocks; ++b)
-            scratch.blocks[b] = sum_block(place, b, scratch.row);
+            scratch.blocks[b] = sum_block(place, b, reference, scratch.row);
         RowSums<T> row;
         reducer_.merge(scratch.blocks.data(), plan_.blocks, row);
         state.sum = row.sum;
         state.exponent = row.exponent;
         set_largest(scratch.blocks, row.aside_class, state);
         if (row.needs_float64)
-            sum_in_float64(place, row.aside_class, state, scratch.row);
+            sum_in_float64(place, row.aside_class, reference, state, scratch.row);
         if (row.aside_class != no_index) {
             state.aside_class = static_cast<double>(call_.first_class + row.aside_class);
             state.aside_logit = static_cast<double>(row.aside_logit);
@@ -108,13 +133,13 @@ private:
         }
         state.mass = row.other_mass;
         state.aside_mass = row.aside_mass;
-        state.reference = static_cast<double>(rows_.reference_logit(place));
+        state.reference = static_cast<double>(reference);
     }
 
-    RowBlock<T> sum_block(const RowPlace& place, std::size_t b, detail::Scratch<T>& scratch) const {
+    RowBlock<T> sum_block(const RowPlace& place, std::size_t b, T reference, Scratch<T>& scratch) const {
         const std::size_t first = b * block_size, n = length(b);
         const bool here = place.target != no_index && place.target >= first && place.target - first < n;
-        const T* x = rows_.logits(place, first, n, scratch);
+        const T* x = rows_.logits(place, first, n, reference, scratch);
         RowBlock<T> block = reducer_.reduce(x, n, here ? place.target - first : no_index, nullptr, nullptr);
         if (rows_.linear())
             reducer_.add_linear(x, rows_.coefficients(place, first, n, scratch), n, block);
@@ -129,14 +154,14 @@ private:
         }
     }
 
-    void sum_in_float64(const RowPlace& place, std::size_t aside, CrossEntropyState& state,
-                        detail::Scratch<T>& scratch) const {
-        const auto block = [&](std::size_t b, std::size_t* first, std::size_t* n) {
-            *first = b * block_size;
-            *n = length(b);
-            return rows_.logits(place, *first, *n, scratch);
+    void sum_in_float64(const RowPlace& place, std::size_t aside, T reference, CrossEntropyState& state,
+                        Scratch<T>& scratch) const {
+        const auto block = [&](std::size_t first, std::size_t n) {
+            return rows_.logits(place, first, n, reference, scratch);
         };
-        float64_sums(detail::kernels().of<T>(), plan_.blocks, aside, block, &state.max, &state.sum);
+        const Float64Sums others = float64_sums(plan_.classes, aside, BlockReader<T>::of(block));
+        state.max = others.largest;
+        state.sum = others.sum;
         state.exponent = std::numeric_limits<double>::quiet_NaN();
     }
 
@@ -182,30 +207,31 @@ private:
         set_end(end, r, sums.aside);
     }
 
-    void write(const RowTile& tile, std::size_t r, Scratch& scratch) const {
+    void write(const RowTile& tile, std::size_t r, Worker& scratch) const {
         const RowLanes<T>& sums = scratch.lanes;
         const RowPlace place = place_in(tile, sums, r);
         typename CrossEntropyRows<T>::Write write;
         if (!sums.reads(r))
             write = rows_.skip(place);
         else
-            refer(place, state_of(place), r, sums, write);
+            refer(place, state_of(place), r, scratch, write);
         for (std::size_t b = 0; b < plan_.blocks; ++b)
             rows_.write(place, write, b * block_size, length(b), nullptr, scratch.row);
     }
 
     /// The row's end, against the reference of the shard.
-    void refer(const RowPlace& place, const CrossEntropyState& state, std::size_t r, const RowLanes<T>& sums,
+    void refer(const RowPlace& place, const CrossEntropyState& state, std::size_t r, Worker& scratch,
                typename CrossEntropyRows<T>::Write& write) const {
         const double aside = state.aside_class - static_cast<double>(call_.first_class);
         const bool here = aside >= 0.0 && aside < static_cast<double>(call_.classes);
-        write = rows_.write_of(sums, r, needs_float64(state), here ? static_cast<std::size_t>(aside) : no_index);
-        write.reference = rows_.reference_logit(place);
+        write =
+            rows_.write_of(scratch.lanes, r, needs_float64(state), here ? static_cast<std::size_t>(aside) : no_index);
+        write.reference = reference_of(place, scratch.row);
         const Offset offset(static_cast<double>(write.reference), state.reference, rows_.transform().scale());
         if (offset.is_zero() || !std::isfinite(write.scale))
             return;
         if (write.needs_float64) {
-            write.base -= offset.high;
+            write.base = (write.base - offset.high) - offset.low;
         } else if (offset.is_near()) {  // else all that the shard holds is masked
             const Power power = exp_of(offset);
             write.scale *= power.mantissa;
@@ -218,6 +244,8 @@ private:
     CrossEntropyRows<T> rows_;
     RowReducer<T> reducer_;
     RowPlan plan_;
+    int workers_;
+    std::vector<std::unique_ptr<Worker>> scratch_;
 };
 
 }  // namespace logitloss::detail

@@ -9,6 +9,9 @@
 namespace logitloss::detail {
 namespace {
 
+/// Offsets beyond it are rounded to float64: their own rounding is larger than a power of two.
+constexpr double most_exact = 0x1p50;
+
 /// a + b, and what the sum rounds away; finite numbers.
 double two_sum(double a, double b, double* lost) {
     const double sum = a + b;
@@ -17,16 +20,27 @@ double two_sum(double a, double b, double* lost) {
     return sum;
 }
 
-/// The states of a row, whose logits all lie against the reference of one of them, the leader.
+/// The states of a row. The leader has the class that the row sets aside. All logits are taken against its reference, or
+/// against that of the largest one, if the leader is so far below that they would all be the same.
 class Merge {
 public:
     Merge(const CrossEntropyState* states, std::size_t shards, bool largest, double scale)
-        : states_(states), shards_(shards), scale_(scale), leader_(largest ? find_largest() : find_aside()) {}
+        : states_(states), shards_(shards), scale_(scale) {
+        const auto aside = [](const CrossEntropyState& state) { return state.aside_logit; };
+        const auto top = [](const CrossEntropyState& state) { return larger(state.max, state.aside_logit); };
+        leader_ = largest ? find_largest(aside) : find_aside();
+        reference_ = states_[leader_].reference;
+        const double largest_reference = states_[find_largest(top)].reference;
+        if (!(std::fabs(Offset(largest_reference, reference_, scale_).high) < most_exact))
+            reference_ = largest_reference;
+    }
 
     CrossEntropyState result() const {
         CrossEntropyState all = states_[leader_];
         all.first_class = states_[0].first_class;
         all.end_class = states_[shards_ - 1].end_class;
+        all.reference = reference_;
+        all.aside_logit += offset(leader_).high;
         all.max = largest_of_others();
         if (!sum_by_exponents(all))
             sum_below_largest(all);
@@ -45,13 +59,13 @@ private:
         }
         return any;
     }
-    std::size_t find_largest() const {
+    template <class Logit>
+    std::size_t find_largest(Logit&& logit) const {
         std::size_t found = 0;
         for (std::size_t s = 1; s < shards_; ++s) {
-            const CrossEntropyState& best = states_[found];
-            const double lead =
-                (states_[s].aside_logit - best.aside_logit) + Offset(states_[s].reference, best.reference, scale_).high;
-            if (lead > 0.0 || best.aside_class < 0.0)
+            const double lead = (logit(states_[s]) - logit(states_[found])) +
+                                Offset(states_[s].reference, states_[found].reference, scale_).high;
+            if (lead > 0.0)
                 found = s;
         }
         return found;
@@ -61,7 +75,7 @@ private:
     Offset offset(std::size_t s) const {
         const CrossEntropyState& state = states_[s];
         const bool any = std::isfinite(state.max) || std::isfinite(state.aside_logit);
-        return {any ? state.reference : states_[leader_].reference, states_[leader_].reference, scale_};
+        return {any ? state.reference : reference_, reference_, scale_};
     }
     /// Calls fn(s, logit) for the classes set aside of shards whose row has another one set aside.
     template <class Fn>
@@ -172,6 +186,7 @@ private:
     std::size_t shards_;
     double scale_;
     std::size_t leader_;
+    double reference_;
 };
 
 }  // namespace
@@ -180,14 +195,13 @@ Offset::Offset(double reference, double other, double scale) {
     double lost;
     const double apart = two_sum(reference, -other, &lost);
     high = scale * apart;
-    low = std::fma(scale, apart, -high) + scale * lost;
+    low = std::fabs(high) < most_exact ? std::fma(scale, apart, -high) + scale * lost : 0.0;
 }
 
 Power exp_of(const Offset& x) {
     constexpr double log2e = 0x1.71547652b82fep+0, ln2_high = 0x1.62e42fefa39efp-1, ln2_low = 0x1.abc9e3b39803fp-56;
-    constexpr double reach = 0x1p40;  // differences beyond it have been rounded to whole numbers of powers of two
-    if (!(std::fabs(x.high) < reach))
-        return {x.high == x.high ? 1.0 : x.high, x.high > 0.0 ? reach : -reach};
+    if (!(std::fabs(x.high) < most_exact))
+        return {x.high == x.high ? 1.0 : x.high, x.high > 0.0 ? most_exact : -most_exact};
     const double n = std::floor(std::fma(x.high, log2e, 0.5));
     const double t = std::fma(-n, ln2_low, std::fma(-n, ln2_high, x.high)) + x.low;
     return {exp_of(t), n};
