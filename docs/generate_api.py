@@ -25,6 +25,7 @@ PAGES = {
     "binary-cross-entropy": ("Binary cross-entropy with logits", ("_binary_cross_entropy", "_focal_loss")),
     "hessian": ("Gradients and Hessian diagonals", ("_hessian",)),
     "boosting": ("Objectives for gradient boosting", ("boosting",)),
+    "dask": ("Losses of Dask arrays", ("dask",)),
     "probabilities": ("Losses on probabilities", ("_probabilities",)),
     "information": ("Information measures", ("_information",)),
     "regression": ("Losses of regression", ("_regression",)),
@@ -124,6 +125,17 @@ ORIGINS = {
         "approxes": "CatBoost: `approxes`",
         "error": "CatBoost: `error`",
     },
+    "dask": {
+        "a": "SciPy: `a`",
+        "x": "SciPy: `x`",
+        "axis": "SciPy, Keras: `axis`",
+        "keepdims": "SciPy: `keepdims`",
+        "split_every": "Dask: `split_every`",
+        "class_weight": "PyTorch: `weight`",
+        "sample_weight": "Keras, scikit-learn: `sample_weight`",
+        "weight": "PyTorch: `weight`",
+        "pos_weight": "PyTorch: `pos_weight`",
+    },
     "probabilities": {
         "probs": "Keras: `y_pred`",
         "eps": "Keras: `backend.epsilon()`",
@@ -164,9 +176,9 @@ class Page:
     def __init__(self, name: str, package: griffe.Module, links: dict[str, str]):
         self.name = name
         self.title, modules = PAGES[name]
-        self.links = links
         self.origins = ORIGINS[""] | ORIGINS[name]
         self.objects = [o for module in modules if module in package.members for o in public_objects(package, module)]
+        self.links = links | {o.name: name for o in self.objects}
 
     def text(self) -> str:
         lines = [f"# {self.title}", "", "<!-- Written by docs/generate_api.py from the docstrings. Edit those. -->", ""]

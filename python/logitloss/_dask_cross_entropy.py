@@ -62,7 +62,8 @@ class CrossEntropyRows:
             for value, name in ((target, "target"), (class_weight, "class_weight"), (sample_weight, "sample_weight"))
         )
         self.logits, self.options = logits, options
-        self.reduction, self.normalizer = reduction, normalizer
+        self.reduction: Reduction = reduction
+        self.normalizer = normalizer
         self.indices = target.ndim < logits.ndim
         self._check(target, axis, class_weight, sample_weight)
         self.axis = axis % logits.ndim
@@ -73,7 +74,7 @@ class CrossEntropyRows:
         if math.isnan(self.classes) and (self.is_split or class_weight is not None):
             raise ValueError(f"logits: Array chunk sizes are unknown along the class axis.{UNKNOWN}")
         self.target = self._aligned(target, self.rows if self.indices else self.letters, "target", broadcast=False)
-        self.class_weight = None, None
+        self.class_weight: tuple[Any, Any] = None, None
         if class_weight is not None:
             if class_weight.shape != (self.classes,):
                 raise ValueError(f"class_weight: got shape {class_weight.shape}, expected ({self.classes},)")
@@ -252,7 +253,8 @@ def _grad(
 ) -> Array:
     options |= {"class_weight": _single(class_weight), "sample_weight": sample_weight}
     with _Located(place):
-        return cross_entropy_value_and_grad(logits, target, **options, **_factors(upstream, divisor, is_reduced))[1]
+        _, grad = cross_entropy_value_and_grad(logits, target, **options, **_factors(upstream, divisor, is_reduced))
+    return np.asarray(grad)
 
 
 def _factors(upstream: Any, divisor: Any, is_reduced: bool) -> dict[str, Any]:
@@ -280,20 +282,20 @@ def _state(
         return CrossEntropyState(logits, target, first_class=classes[0].start, **options).to_array()
 
 
-def _merged(states: list[Array], target: Any, class_weight: Any, sample_weight: Any, options: Any) -> CrossEntropyState:
-    """Of states in the order of their classes, in one step."""
+def _merged(options: dict[str, Any], states: list[Array], target: Any, class_weight: Any, sample_weight: Any) -> Any:
+    """One state of those of all classes, in their order, in one step."""
     options = options | {"class_weight": _single(class_weight), "sample_weight": _single(sample_weight)}
     del options["num_threads"]
     return CrossEntropyState.from_array(np.concatenate(states, axis=-1), _single(target), **options)
 
 
 def _losses_of_states(states: list[Array], target: Any, class_weight: Any, sample_weight: Any, **options: Any) -> Any:
-    state = _merged(states, target, class_weight, sample_weight, options)
+    state = _merged(options, states, target, class_weight, sample_weight)
     return state.loss(reduction="none", num_threads=options["num_threads"])
 
 
 def _sum_of_states(blocks: list[list[Any]], **options: Any) -> Pair:
-    merged = (_merged(*operands, options) for operands in blocks)
+    merged = (_merged(options, *operands) for operands in blocks)
     return exact_sum([sum_in_range(partial(state.loss, num_threads=options["num_threads"])) for state in merged])
 
 
@@ -309,8 +311,8 @@ def _grad_of_shard(
     class_weight: Any,
     sample_weight: Any,
     **options: Any,
-) -> Array:
-    state = _merged(states, target, class_weight, sample_weight, options)
+) -> Any:
+    state = _merged(options, states, target, class_weight, sample_weight)
     return state.grad(
         logits,
         first_class=classes[0].start,

@@ -99,14 +99,14 @@ def folded(
     """A tree of sums as an array of no axes: a leaf takes `fan_in` of the blocks, which are keys of `arrays`."""
     name = f"{name}-{_base.tokenize(leaf, blocks)}"
     graph: dict[Any, Any] = {}
-    for level in itertools.count():
+    levels = itertools.count()
+    while len(blocks) > fan_in:
         groups = [blocks[i : i + fan_in] for i in range(0, len(blocks), fan_in)]
-        if len(groups) == 1:
-            break
+        level = next(levels)
         blocks = [(f"{name}-part", level, i) for i in range(len(groups))]
         graph |= {key: (leaf, group) for key, group in zip(blocks, groups, strict=True)}
         leaf, fan_in = added, FAN_IN
-    graph[(name,)] = (partial(_rounded, leaf), groups[0])
+    graph[(name,)] = (partial(_rounded, leaf), blocks)
     layers = _graphs.HighLevelGraph.from_collections(name, graph, dependencies=arrays)
     return da.Array(layers, name, chunks=(), dtype=np.float64)
 
