@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from typing import Any
@@ -235,17 +236,27 @@ class CrossEntropyState:
         if not isinstance(other, CrossEntropyState):
             raise TypeError(f"other: got {type(other).__name__}, expected a CrossEntropyState")
         self._check_same(other)
-        states = np.concatenate([self._states, other._states], axis=-2)
-        ranges = self._ranges + other._ranges
-        if ranges:
-            order = sorted(range(len(ranges)), key=ranges.__getitem__)
-            ranges = [ranges[i] for i in order]
-            states = states[..., order, :]
-            for (_, end), (first, _) in itertools.pairwise(ranges):
-                if first < end:
-                    raise ValueError(f"other: got class {first}, which this state has too, expected other classes")
-            self._set_states(ranges, states)
+        self._add(other._ranges, other._states, "other")
         return self
+
+    def _add(self, ranges: list[tuple[int, int]], states: NDArray[np.float64], name: str) -> None:
+        """Takes the states of other shards, rows x shards x numbers."""
+        every = self._ranges + ranges
+        order = sorted(range(len(every)), key=every.__getitem__)
+        every = [every[i] for i in order]
+        for (_, end), (first, _) in itertools.pairwise(every):
+            if first < end:
+                raise ValueError(f"{name}: got class {first} twice, expected shards that do not overlap")
+        if every:
+            self._set_states(every, np.concatenate([self._states, states], axis=-2)[..., order, :])
+
+    def _over(self, num_classes: int) -> CrossEntropyState:
+        """A state of the same rows that has seen no class, of so many."""
+        state = copy.copy(self)
+        state._num_classes = num_classes
+        state._options = (*self._options[:-1], num_classes)
+        state._ranges, state._states = [], self._states[..., :0, :]
+        return state
 
     def _check_same(self, other: CrossEntropyState) -> None:
         rows, other_rows = self._states.shape[:-2], other._states.shape[:-2]
