@@ -6,7 +6,7 @@ It asks nothing of MPI but a communicator's ``allgather``, so mpi4py is the call
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -134,7 +134,7 @@ def cross_entropy_value_and_grad(
         message = (None, shared, state._ranges, state._states)
     except Exception as failure:  # which the other ranks are to know
         error = failure
-        message = (f"{type(failure).__name__}: {failure}", None, None, None)
+        message = ((isinstance(failure, TypeError), str(failure)), None, None, None)
     received = comm.allgather(message)
     if error is not None:
         raise error
@@ -177,22 +177,32 @@ def _check_output(grad_out: Any, shard: ArrayLike) -> None:
         )
 
 
+class _Digest(NamedTuple):
+    """Of an array, whatever its dtype."""
+
+    shape: tuple[int, ...]
+    numbers: bytes
+
+
 def _fingerprint(value: Any) -> Any:
-    """A number as it is, an array as its shape and a digest of its numbers, whatever its dtype."""
+    """A number as it is, an array by its digest."""
     if value is None or isinstance(value, (str, int, float)):
         return value
     array = np.asarray(value)
     wide = array.astype(np.int64 if array.dtype.kind in "biu" else np.float64)
-    return array.shape, hashlib.blake2b(wide.tobytes(), digest_size=16).hexdigest()
+    return _Digest(array.shape, hashlib.blake2b(wide.tobytes(), digest_size=16).digest())
 
 
 def _check_agreement(received: list[Any]) -> None:
     for rank, (failure, *_) in enumerate(received):
         if failure is not None:
-            kind = TypeError if failure.startswith("TypeError") else ValueError
-            raise kind(f"rank {rank}: {failure}")
+            wrong_kind, why = failure
+            raise (TypeError if wrong_kind else ValueError)(f"rank {rank}: {why}")
     first = received[0][1]
     for rank, (_, shared, *_) in enumerate(received):
         for name, value in shared.items():
-            if value != first[name]:
-                raise ValueError(f"{name}: got {value} on rank {rank} and {first[name]} on rank 0, expected one")
+            if value == first[name]:
+                continue
+            if isinstance(value, _Digest) or isinstance(first[name], _Digest):
+                raise ValueError(f"{name}: got other values on rank {rank} than on rank 0, expected the same")
+            raise ValueError(f"{name}: got {value} on rank {rank} and {first[name]} on rank 0, expected one")
