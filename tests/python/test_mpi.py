@@ -301,6 +301,6 @@ def test_processes(ranks):
 
 def test_the_example_learns_the_same_on_any_number_of_ranks():
     pytest.importorskip("sklearn", reason="its digits come from scikit-learn")
-    outputs = [mpiexec(ranks, str(EXAMPLE)) for ranks in (1, 2, 4)]
-    assert outputs[0] == outputs[1] == outputs[2]
+    outputs = [mpiexec(ranks, str(EXAMPLE)) for ranks in (1, 4)]
+    assert outputs[0] == outputs[1]
     assert "accuracy" in outputs[0]
