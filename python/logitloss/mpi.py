@@ -25,6 +25,7 @@ class Communicator(Protocol):
 
     def allgather(self, sendobj: Any, /) -> list[Any]:
         """The objects of all ranks, in the order of ranks, on every rank."""
+        ...
 
 
 def cross_entropy_value_and_grad(
@@ -88,65 +89,81 @@ def cross_entropy_value_and_grad(
 
     Examples
     --------
-    On every rank, with `columns` the slice of its classes::
+    On every rank of ``comm = mpi4py.MPI.COMM_WORLD``, `columns` being the slice of its classes, it is called so. Here
+    one that is alone stands for the communicator.
 
-        from mpi4py import MPI
-
-        loss, grad = cross_entropy_value_and_grad(
-            logits[:, columns], target, MPI.COMM_WORLD, first_class=columns.start
-        )
+    >>> import numpy as np
+    >>> from logitloss.mpi import cross_entropy_value_and_grad
+    >>> class Alone:
+    ...     def allgather(self, sendobj):
+    ...         return [sendobj]
+    >>> comm, columns = Alone(), slice(0, 3)
+    >>> logits = np.log([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]])
+    >>> loss, grad = cross_entropy_value_and_grad(logits[:, columns], [0, 1], comm, first_class=columns.start)
+    >>> print(grad)
+    [[-0.15  0.1   0.05]
+     [ 0.05 -0.1   0.05]]
     """
-    error: Exception | None = None
+    options = {
+        "class_weight": class_weight,
+        "sample_weight": sample_weight,
+        "ignore_index": ignore_index,
+        "label_smoothing": label_smoothing,
+        "z_loss": z_loss,
+        "softcap": softcap,
+        "margin": margin,
+        "scale": scale,
+    }
+    state: CrossEntropyState | None = None
+    failure: Exception | None = None
     message: tuple[Any, ...]
     try:
-        options = {
-            "class_weight": class_weight,
-            "sample_weight": sample_weight,
-            "ignore_index": ignore_index,
-            "label_smoothing": label_smoothing,
-            "z_loss": z_loss,
-            "softcap": softcap,
-            "margin": margin,
-            "scale": scale,
-        }
-        all_classes = _classes_known(num_classes, target, shard, class_weight, label_smoothing)
+        _check_output(grad_out, shard)
         state = CrossEntropyState(
             shard,
             target,
             first_class=first_class,
-            num_classes=all_classes,
+            num_classes=_classes_known(num_classes, target, shard, class_weight, label_smoothing),
             axis=axis,
             num_threads=num_threads,
             **options,  # type: ignore[arg-type]
         )
-        _check_output(grad_out, shard)
-        own = _arrays.as_array(shard, "shard")
-        shared = {
-            "rows": state._states.shape[:-2],
-            "arithmetic": "float64" if own.dtype.kind in "biu" or own.dtype.itemsize == 8 else "float32",
-            "num_classes": num_classes,
-            "target": _fingerprint(state._target),
-            "reduction": reduction,
-            "normalizer": normalizer,
-            "upstream": _fingerprint(upstream),
-            **{name: _fingerprint(value) for name, value in options.items()},
-        }
-        message = (None, shared, state._ranges, state._states)
-    except Exception as failure:  # which the other ranks are to know
-        error = failure
-        message = ((isinstance(failure, TypeError), str(failure)), None, None, None)
+        of_end = {"num_classes": num_classes, "reduction": reduction, "normalizer": normalizer, "upstream": upstream}
+        message = (None, _shared(state, shard, options | of_end), state._ranges, state._states)
+    except Exception as error:  # which the other ranks are to know
+        failure = error
+        message = ((isinstance(error, TypeError), str(error)), None, None, None)
     received = comm.allgather(message)
-    if error is not None:
-        raise error
+    if failure is not None:
+        raise failure
+    assert state is not None
     _check_agreement(received)
-    ends = [end for _, _, ranges, _ in received for _, end in ranges]
-    merged = state._over(max(ends, default=1) if all_classes == _UNKNOWN else all_classes)
-    for _, _, ranges, states in received:
-        merged._add(ranges, states, "shards")
+    merged = _merged(state, received)
     probabilities = target if state._target is None else None
     return merged._loss_and_grad(
         shard, None, probabilities, True, reduction, normalizer, upstream, grad_out, num_threads
     )
+
+
+def _shared(state: CrossEntropyState, shard: ArrayLike, options: dict[str, Any]) -> dict[str, Any]:
+    """What ranks must agree on, so that it can be compared."""
+    dtype = _arrays.as_array(shard, "shard").dtype
+    return {
+        "rows": state._states.shape[:-2],
+        "arithmetic": "float64" if dtype.kind in "biu" or dtype.itemsize == 8 else "float32",
+        "target": _fingerprint(state._target),
+        **{name: _fingerprint(value) for name, value in options.items()},
+    }
+
+
+def _merged(state: CrossEntropyState, received: list[Any]) -> CrossEntropyState:
+    classes = state._num_classes
+    if classes == _UNKNOWN:
+        classes = max((end for _, _, ranges, _ in received for _, end in ranges), default=1)
+    merged = state._over(classes)
+    for _, _, ranges, states in received:
+        merged._add(ranges, states, "shards")
+    return merged
 
 
 def _classes_known(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import logitloss as ll
-from logitloss import boosting
+from logitloss import boosting, mpi
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -34,16 +34,17 @@ def test_the_api_reference_is_what_the_docstrings_say(generator):
 
 
 def test_every_public_function_has_an_entry_with_its_arguments_and_an_example(generator):
-    for owner, public in ((ll, ll.__all__), (boosting, boosting.__all__)):
+    modules = {"boosting": boosting, "mpi": mpi}  # that have pages of their own
+    for owner in (ll, *modules.values()):
         entries = {}
         for path, text in generator.pages().items():
-            if (path.stem == "boosting") == (owner is boosting):
+            if modules.get(path.stem, ll) is owner:
                 for entry in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
                     entries[entry.split("\n", 1)[0]] = entry
-        assert sorted(entries) == sorted(name for name in public if not name.startswith("__"))
+        assert sorted(entries) == sorted(name for name in owner.__all__ if not name.startswith("__"))
         for name, entry in entries.items():
-            if owner is boosting and inspect.isclass(getattr(owner, name)):
-                continue  # made by functions, not by users
+            if owner is not ll and inspect.isclass(getattr(owner, name)):
+                continue  # made by functions or other packages, not by users
             assert ">>>" in entry, name
             described = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", entry, flags=re.MULTILINE))))
             assert described >= set(inspect.signature(getattr(owner, name)).parameters), name
