@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from typing import Any
@@ -59,8 +60,9 @@ class CrossEntropyState:
     do in one call. So the bits depend on where the classes are cut, and not on the order of merging, on the number of
     workers or on their schedule.
 
-    Losses are within 1 ulp of one call's and gradients within 2, float32 for logits that are no float64; with `scale`
-    and `margin` both are as near to the exact ones. Products of weights and logits must be numbers of float64.
+    Losses are within 1 ulp of one call's and gradients within 2 (float64: 2 and 4). With smoothing, `softcap`, `scale`
+    and `margin` both are as near to the exact ones. Logits times `scale` must be numbers of their dtype, and a row's
+    products with weights numbers of float64; one call knows a way around that.
 
     The state keeps class indices and weights, not logits and not class probabilities. It may be read by several
     threads at once, but not while one merges into it.
@@ -235,17 +237,27 @@ class CrossEntropyState:
         if not isinstance(other, CrossEntropyState):
             raise TypeError(f"other: got {type(other).__name__}, expected a CrossEntropyState")
         self._check_same(other)
-        states = np.concatenate([self._states, other._states], axis=-2)
-        ranges = self._ranges + other._ranges
-        if ranges:
-            order = sorted(range(len(ranges)), key=ranges.__getitem__)
-            ranges = [ranges[i] for i in order]
-            states = states[..., order, :]
-            for (_, end), (first, _) in itertools.pairwise(ranges):
-                if first < end:
-                    raise ValueError(f"other: got class {first}, which this state has too, expected other classes")
-            self._set_states(ranges, states)
+        self._add(other._ranges, other._states, "other")
         return self
+
+    def _add(self, ranges: list[tuple[int, int]], states: NDArray[np.float64], name: str) -> None:
+        """Takes the states of other shards, rows x shards x numbers."""
+        every = self._ranges + ranges
+        order = sorted(range(len(every)), key=every.__getitem__)
+        every = [every[i] for i in order]
+        for (_, end), (first, _) in itertools.pairwise(every):
+            if first < end:
+                raise ValueError(f"{name}: got class {first} twice, expected shards that do not overlap")
+        if every:
+            self._set_states(every, np.concatenate([self._states, states], axis=-2)[..., order, :])
+
+    def _over(self, num_classes: int) -> CrossEntropyState:
+        """A state of the same rows that has seen no class, of so many."""
+        state = copy.copy(self)
+        state._num_classes = num_classes
+        state._options = (*self._options[:-1], num_classes)
+        state._ranges, state._states = [], self._states[..., :0, :]
+        return state
 
     def _check_same(self, other: CrossEntropyState) -> None:
         rows, other_rows = self._states.shape[:-2], other._states.shape[:-2]
@@ -391,7 +403,7 @@ def _same(a: Any, b: Any) -> bool:
 
 def _ranges_of(states: NDArray[np.float64], num_classes: int) -> list[tuple[int, int]]:
     """First class and end of each shard, which all rows have alike; rows x shards x numbers."""
-    rows = states.reshape(-1, *states.shape[-2:])
+    rows = states.reshape(math.prod(states.shape[:-2]), *states.shape[-2:])
     if not rows.shape[0]:
         return []
     firsts, ends, digits = rows[0, :, _FIRST], rows[0, :, _END], rows[:, :, _DIGITS]

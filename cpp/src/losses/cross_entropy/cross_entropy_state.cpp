@@ -65,11 +65,9 @@ void check_neighbours(const CrossEntropyState& left, const CrossEntropyState& ri
         throw value_error("states: got some of float64 logits and some of others, expected one arithmetic");
 }
 
-double scale_of(const CrossEntropyState& state, const CrossEntropyOptions& options) {
-    const bool wide = state.digits == digits_of<double>;
-    return with_arithmetic_type(wide ? DType::float64 : DType::float32, [&](auto number) {
-        return LogitTransform<decltype(number)>(options.softcap, options.margin, options.scale).scale();
-    });
+template <class T>
+double scale_in(const CrossEntropyOptions& options) {
+    return LogitTransform<T>(options.softcap, options.margin, options.scale).scale();
 }
 
 void run_merge(const CrossEntropyState* states, std::size_t rows, std::size_t shards, bool class_probabilities,
@@ -80,8 +78,11 @@ void run_merge(const CrossEntropyState* states, std::size_t rows, std::size_t sh
         if (i % shards != 0)
             check_neighbours(states[i - 1], states[i]);
     const bool largest = class_probabilities || (options.label_smoothing > 0.0 && options.class_weight.given());
-    for (std::size_t r = 0; r < rows; ++r)
-        merged_states[r] = merged(states + r * shards, shards, largest, scale_of(states[r * shards], options));
+    const double scale = scale_in<float>(options), wide_scale = scale_in<double>(options);
+    for (std::size_t r = 0; r < rows; ++r) {
+        const CrossEntropyState* row = states + r * shards;
+        merged_states[r] = merged(row, shards, largest, row->digits == digits_of<double> ? wide_scale : scale);
+    }
 }
 
 void check_states(const LogitCall& call) {

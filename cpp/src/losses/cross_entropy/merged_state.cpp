@@ -1,3 +1,4 @@
+// From the states of a row's shards to one: Note [states of shards].
 #include "losses/cross_entropy/merged_state.hpp"
 
 #include <limits>
