@@ -21,10 +21,12 @@ FOLDER = ROOT / "docs" / "api"
 # Page -> title, and the modules whose public names stand on it.
 PAGES = {
     "log-sum-exp": ("Log-sum-exp, softmax and their gradients", ("_softmax", "_logsumexp_state")),
-    "cross-entropy": ("Softmax cross-entropy", ("_cross_entropy",)),
+    "cross-entropy": ("Softmax cross-entropy", ("_cross_entropy", "_cross_entropy_state")),
+    "mpi": ("Softmax cross-entropy over MPI ranks", ("mpi",)),
     "binary-cross-entropy": ("Binary cross-entropy with logits", ("_binary_cross_entropy", "_focal_loss")),
     "hessian": ("Gradients and Hessian diagonals", ("_hessian",)),
     "boosting": ("Objectives for gradient boosting", ("boosting",)),
+    "dask": ("Losses of Dask arrays", ("dask",)),
     "probabilities": ("Losses on probabilities", ("_probabilities",)),
     "information": ("Information measures", ("_information",)),
     "regression": ("Losses of regression", ("_regression",)),
@@ -85,6 +87,27 @@ ORIGINS = {
         "softcap": "Gemma 2: logit soft-capping",
         "margin": "AM-Softmax, CosFace: m",
         "scale": "AM-Softmax, CosFace: s",
+        "logits_shard": "own",
+        "first_class": "Megatron-LM: `vocab_start_index`",
+        "num_classes": "torchmetrics: `num_classes`",
+        "array": "own",
+        "other": "own",
+    },
+    "mpi": {
+        "shard": "own",
+        "comm": "mpi4py: `Comm`",
+        "sendobj": "mpi4py: `sendobj`",
+        "first_class": "Megatron-LM: `vocab_start_index`",
+        "num_classes": "torchmetrics: `num_classes`",
+        "axis": "Keras: `axis`",
+        "class_weight": "PyTorch: `weight`",
+        "sample_weight": "Keras, scikit-learn: `sample_weight`",
+        "ignore_index": "PyTorch: `ignore_index`",
+        "label_smoothing": "PyTorch: `label_smoothing`",
+        "z_loss": "T5X, PaLM: z-loss",
+        "softcap": "Gemma 2: logit soft-capping",
+        "margin": "AM-Softmax, CosFace: m",
+        "scale": "AM-Softmax, CosFace: s",
     },
     "binary-cross-entropy": {
         "weight": "PyTorch: `weight`",
@@ -123,6 +146,17 @@ ORIGINS = {
         "lightgbm": "LightGBM: `weight`, `group`",
         "approxes": "CatBoost: `approxes`",
         "error": "CatBoost: `error`",
+    },
+    "dask": {
+        "a": "SciPy: `a`",
+        "x": "SciPy: `x`",
+        "axis": "SciPy, Keras: `axis`",
+        "keepdims": "SciPy: `keepdims`",
+        "split_every": "Dask: `split_every`",
+        "class_weight": "PyTorch: `weight`",
+        "sample_weight": "Keras, scikit-learn: `sample_weight`",
+        "weight": "PyTorch: `weight`",
+        "pos_weight": "PyTorch: `pos_weight`",
     },
     "probabilities": {
         "probs": "Keras: `y_pred`",
@@ -164,9 +198,9 @@ class Page:
     def __init__(self, name: str, package: griffe.Module, links: dict[str, str]):
         self.name = name
         self.title, modules = PAGES[name]
-        self.links = links
         self.origins = ORIGINS[""] | ORIGINS[name]
         self.objects = [o for module in modules if module in package.members for o in public_objects(package, module)]
+        self.links = links | {o.name: name for o in self.objects}
 
     def text(self) -> str:
         lines = [f"# {self.title}", "", "<!-- Written by docs/generate_api.py from the docstrings. Edit those. -->", ""]

@@ -11,6 +11,7 @@ void bind_cross_entropy(pybind11::module_& module);
 void bind_binary_cross_entropy(pybind11::module_& module);
 void bind_focal_loss(pybind11::module_& module);
 void bind_logsumexp_state(pybind11::module_& module);
+void bind_cross_entropy_state(pybind11::module_& module);
 void bind_regression(pybind11::module_& module);
 void bind_information(pybind11::module_& module);
 void bind_probabilities(pybind11::module_& module);

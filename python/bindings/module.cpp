@@ -32,6 +32,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
     logitloss::python::bind_binary_cross_entropy(module);
     logitloss::python::bind_focal_loss(module);
     logitloss::python::bind_logsumexp_state(module);
+    logitloss::python::bind_cross_entropy_state(module);
     logitloss::python::bind_regression(module);
     logitloss::python::bind_information(module);
     logitloss::python::bind_probabilities(module);

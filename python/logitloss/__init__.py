@@ -12,6 +12,7 @@ from ._binary_cross_entropy import bce_with_logits, bce_with_logits_value_and_gr
 from ._config import available_isas, get_num_threads, isa, set_num_threads, show_config
 from ._core import __version__
 from ._cross_entropy import cross_entropy, cross_entropy_value_and_grad
+from ._cross_entropy_state import CrossEntropyState
 from ._focal_loss import sigmoid_focal_loss, sigmoid_focal_loss_value_and_grad
 from ._hessian import bce_with_logits_grad_hess, cross_entropy_grad_hess, sigmoid_focal_loss_grad_hess
 from ._information import cross_entropy_of, entropy, entropy_from_logits, kl_divergence, self_information
@@ -45,6 +46,7 @@ from ._softmax import (
 from ._token_logprobs import TokenLogProbs, token_logprobs, token_logprobs_vjp
 
 __all__ = [
+    "CrossEntropyState",
     "LogSumExp",
     "TokenLogProbs",
     "__version__",

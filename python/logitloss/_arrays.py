@@ -14,7 +14,7 @@ import numpy as np
 from ._types import Array
 
 # What to call instead, in place of an array that is ...
-_INSTEAD_OF_LAZY = "call .compute() first, or go through its chunks one by one, as with ll.LogSumExp"
+_INSTEAD_OF_LAZY = "call the functions of logitloss.dask, which take Dask arrays, or .compute() first"
 _INSTEAD_OF_DISTRIBUTED = "gather it on one device first, or go through its shards one by one, as with ll.LogSumExp"
 
 _NUMBERS_AND_TEXT = (int, float, complex, np.generic, str, bytes)

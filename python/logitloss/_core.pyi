@@ -15,7 +15,7 @@ _Mask: TypeAlias = ArrayLike | None
 _Out: TypeAlias = Array | None
 _Threads: TypeAlias = int | None
 
-# Of rows: their shape, and four numbers each.
+# Of rows: their shape, and some numbers each.
 _States: TypeAlias = NDArray[np.float64]
 
 __version__: str
@@ -65,6 +65,19 @@ def cross_entropy_value_and_grad(
     ignore_index: int | None, label_smoothing: float, reduction: Reduction, normalizer: float | None, out: _Out,
     num_threads: _Threads, /
 ) -> tuple[ArrayOrScalar, Array]: ...
+
+# States: the numbers of each row in the last axis. What a state keeps: axis, class_weight, sample_weight, ignore_index,
+# label_smoothing, z_loss, softcap, margin, scale, num_classes. What a call adds: first_class, num_threads; and
+# reduction, normalizer, whether the loss and whether the gradient are asked for, upstream, grad_out.
+_Kept: TypeAlias = tuple[Any, ...]
+_Given: TypeAlias = tuple[Any, ...]
+
+cross_entropy_state_numbers: int
+def cross_entropy_states(logits_shard: ArrayLike, target: ArrayLike, kept: _Kept, given: _Given, /) -> _States: ...
+def merge_cross_entropy_states(states: _States, class_probabilities: bool, kept: _Kept, /) -> _States: ...
+def cross_entropy_of_states(
+    states: _States, logits_shard: ArrayLike, target: ArrayLike | None, kept: _Kept, given: _Given, /
+) -> tuple[Any, Any]: ...
 
 # ------------------------------------------------------------------------------- binary cross-entropy, focal loss
 def bce_with_logits(

@@ -170,6 +170,12 @@ TEST(OutOfMemory, LogSumExpAndSoftmaxes) {
     starve("softmax", [](Arrays& a) { softmax(a.view(a.logits), a.grad_view()); });
     starve("log-softmax", [](Arrays& a) { log_softmax(a.view(a.logits, true), a.grad_view()); });
     starve("products", [](Arrays& a) { softmax_vjp(a.view(a.weights), a.view(a.logits), a.grad_view()); });
+    starve("states of shards", [](Arrays& a) {
+        std::vector<CrossEntropyState> states(rows);
+        const ClassRange all{0, classes};
+        cross_entropy_states(a.view(a.logits), a.target(), all, states.data());
+        cross_entropy_of_states(a.view(a.logits), a.target(), all, states.data(), {}, a.loss_view(0), a.grad_view());
+    });
     starve("states", [](Arrays& a) {
         std::vector<LogSumExpState> states(rows);
         logsumexp_states(a.view(a.logits), states.data());

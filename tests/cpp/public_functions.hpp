@@ -57,6 +57,16 @@ struct Arrays {
     MutableArrayView out_view(int dimensions) { return {out.data(), dtype_of<T>, dimensions, shape, nullptr}; }
     MutableArrayView more_view(int dimensions) { return {more.data(), dtype_of<T>, dimensions, shape, nullptr}; }
 
+    /// In place of results: the sums of states.
+    void keep(const CrossEntropyState (&states)[rows]) {
+        for (std::size_t r = 0; r < rows; ++r) {
+            const double* numbers[] = {&states[r].sum, &states[r].gaps, &states[r].mass, &states[r].aside_logit};
+            for (std::size_t i = 0; i < 3; ++i)  // of a float, the last bits
+                std::memcpy(&out[3 * r + i], numbers[i], sizeof(T));
+            std::memcpy(&more[r], numbers[3], sizeof(T));
+        }
+    }
+
     template <class Options>
     Options row_options(Reduction reduction) const {
         Options options;
@@ -102,6 +112,15 @@ inline LogSumExpState state_of(const void* data, DType dtype) {
     return state;
 }
 
+template <class T>
+CrossEntropyOptions shard_options(const Arrays<T>& arrays, Reduction reduction) {
+    auto options = arrays.template row_options<CrossEntropyOptions>(reduction);
+    options.scale = 1.1;
+    options.margin = 0.3;
+    options.z_loss = 0.01;
+    return options;
+}
+
 using Call = Results (*)();
 
 inline const std::map<std::string, Call>& all() {
@@ -124,6 +143,38 @@ inline const std::map<std::string, Call>& all() {
                  const auto options = a.template row_options<CrossEntropyOptions>(r);
                  cross_entropy_value_and_grad(a.view(a.logits), a.view(a.targets), a.scalar(a.upstream),
                                               a.out_view(row_dimensions(r)), a.more_view(2), options);
+             });
+         }},
+        {"cross_entropy_states",
+         [] {
+             return results_of([](auto& a, Reduction r) {
+                 CrossEntropyState states[rows];
+                 cross_entropy_states(a.view(a.logits), a.label_view(), {0, classes}, states, shard_options(a, r));
+                 a.keep(states);
+             });
+         }},
+        {"merge_cross_entropy_states",
+         [] {
+             return results_of([](auto& a, Reduction r) {
+                 CrossEntropyState shards[2] = {{0, 1, 53, 0.3, 2, 1.1, -1, 0, 0.7, 0.3, 0, 0.1},
+                                                {1, 3, 53, 0.7, -1, 0.3, 2, 0.3, 0.1, 1.3, 0.7, 0.3}};
+                 CrossEntropyState merged[rows];
+                 for (CrossEntropyState& state : merged) {
+                     merge_cross_entropy_states(shards, 1, 2, false, &state, shard_options(a, r));
+                     shards[1].max = 1e6;
+                     shards[1].exponent = std::numeric_limits<double>::quiet_NaN();
+                 }
+                 a.keep(merged);
+             });
+         }},
+        {"cross_entropy_of_states",
+         [] {
+             return results_of([](auto& a, Reduction r) {
+                 const double digits = sizeof(a.out[0]) == sizeof(double) ? 53 : 24;
+                 const CrossEntropyState state{0, classes, digits, 0.3, -3, 1.1, 1, 0.3, 0.7, 0.3, 0.1, 0.1};
+                 const CrossEntropyState states[rows] = {state, state, state};
+                 cross_entropy_of_states(a.view(a.logits), a.label_view(), {0, classes}, states, a.scalar(a.upstream),
+                                         a.out_view(row_dimensions(r)), a.more_view(2), shard_options(a, r));
              });
          }},
         {"bce_with_logits",

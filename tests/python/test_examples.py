@@ -157,3 +157,18 @@ def test_boosting_packages_learn_the_same(tmp_path):
             assert only_number(rf"{name}: margins differ by (\S+);", printed) < 1e-5
     precisions = dict(re.findall(r"^(.*): average precision (\S+)$", printed, re.MULTILINE))
     assert len(precisions) == (0 if "XGBoost is not installed" in printed else 3)
+
+
+@need("distributed", "dask")
+def test_logits_larger_than_the_workers_memory(tmp_path):
+    done = run("out_of_core.py", "--gigabytes", "0.5", "--limit", "0.3", "--folder", str(tmp_path), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    size, limit = (
+        only_number(r"([0-9.]+) GB of logits", done.stdout),
+        only_number(r"workers of ([0-9.]+) GB", done.stdout),
+    )
+    used = only_number(r"a worker used at most ([0-9.]+) GB", done.stdout)
+    assert used < limit < size
+    assert "100% Completed" in done.stdout
+    assert re.search(r"dashboard: http://\S+:\d+/status", done.stdout)
+    assert only_number(r"mean loss ([0-9.]+)", done.stdout) == pytest.approx(0.97, abs=0.3)

@@ -71,7 +71,15 @@ def state():
     pieces = [ll.LogSumExp().update(np.array([[0.1, 0.7], [3.3, x]])) for x in (0.3, 1e6)]
     return pieces[0].merge(pieces[1]).value()
 
-calls = [("LogSumExp", state)]
+def shards():
+    options = dict(num_classes=5, scale=1.1, margin=0.3, z_loss=0.01, label_smoothing=0.1)
+    pieces = [ll.CrossEntropyState(np.array([[0.1, 0.7], [3.3, x]]), [1, 4], first_class=first, **options)
+              for first, x in ((0, 0.3), (2, 1e6))]
+    pieces.append(ll.CrossEntropyState(np.array([[95.0], [0.7]]), [1, 4], first_class=4, **options))
+    state = pieces[0].merge(pieces[1]).merge(pieces[2])
+    return state.loss(), state.grad(np.array([[0.1, 0.7], [3.3, 0.3]]))
+
+calls = [("LogSumExp", state), ("CrossEntropyState", shards)]
 for function in FUNCTIONS:
     for make in (plain, with_options, wide) + ((subnormal,) if function.first != "probs" else ()):
         calls.append((function.name, lambda f=function, a=make(function): f.call(**a)))
@@ -99,7 +107,7 @@ print(len(calls) > 60, third < np.float32(1) / np.float32(3), sorted(different))
 
 
 def test_every_function_that_computes_has_a_call():
-    called = {function.call.__name__ for function in FUNCTIONS} | {"LogSumExp"}
+    called = {function.call.__name__ for function in FUNCTIONS} | {"LogSumExp", "CrossEntropyState"}
     assert called == set(ll.__all__) - WITHOUT_ARITHMETIC
 
 

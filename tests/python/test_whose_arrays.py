@@ -102,7 +102,7 @@ def object_array(items: list[Any]) -> np.ndarray:
     return array
 
 
-MASK, LAZY, DISTRIBUTED = "mask would be lost", r"lazy.*\.compute\(\)", "several devices.*gather"
+MASK, LAZY, DISTRIBUTED = "mask would be lost", r"lazy.*logitloss\.dask.*\.compute\(\)", "several devices.*gather"
 OBJECTS = r"dtype object, expected numbers, as \.to_numpy\(dtype=float\)"
 WHOLE = {
     "masked": (masked, MASK),

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import logitloss as ll
+from logitloss import mpi
 
 if sys.version_info >= (3, 11):
     from typing import assert_type
@@ -86,6 +87,24 @@ def log_sum_exp_is_as_its_arguments_say() -> None:
     assert_type(ll.log_softmax_vjp(logits, logits, axis=None), NDArray[Any] | Any)
     assert_type(ll.LogSumExp(axis=None).update(logits).merge(ll.LogSumExp()), ll.LogSumExp)
     assert_type(ll.LogSumExp().update(logits).value(), NDArray[Any] | Any)
+
+
+class Alone:
+    def allgather(self, sendobj: Any, /) -> list[Any]:
+        return [sendobj]
+
+
+def states_merge_and_ranks_share_out_classes() -> None:
+    state = ll.CrossEntropyState(logits[:, :1], labels, first_class=0, num_classes=3)
+    other = ll.CrossEntropyState(logits[:, 1:], labels, first_class=1, num_classes=3)
+    assert_type(state.merge(other), ll.CrossEntropyState)
+    assert_type(state.to_array(), NDArray[np.float64])
+    assert_type(ll.CrossEntropyState.from_array(state.to_array(), labels, num_classes=3), ll.CrossEntropyState)
+    assert_type(state.loss(reduction="none"), NDArray[Any] | Any)
+    assert_type(state.grad(logits[:, :1]), NDArray[Any])
+    comm: mpi.Communicator = Alone()
+    _, grad = mpi.cross_entropy_value_and_grad(logits, labels, comm, first_class=0)
+    assert_type(grad, NDArray[Any])
 
 
 def measures_are_arrays_or_scalars_of_one_row() -> None:

@@ -19,6 +19,7 @@
 #include "logitloss/array.hpp"
 #include "logitloss/binary_cross_entropy.hpp"
 #include "logitloss/cross_entropy.hpp"
+#include "logitloss/cross_entropy_state.hpp"
 #include "logitloss/error.hpp"
 #include "logitloss/focal_loss.hpp"
 #include "logitloss/hessian.hpp"

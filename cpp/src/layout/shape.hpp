@@ -80,4 +80,13 @@ private:
     std::ptrdiff_t values_[max_dimensions];
 };
 
+/// Strides of items of `bytes` that follow one another in C order.
+inline Shape c_strides(const Shape& shape, std::size_t bytes) {
+    Shape strides(shape.size());
+    auto stride = static_cast<std::ptrdiff_t>(bytes);
+    for (std::size_t axis = shape.size(); axis-- > 0; stride *= shape[axis])
+        strides[axis] = stride;
+    return strides;
+}
+
 }  // namespace logitloss::detail

@@ -105,6 +105,17 @@ struct RowEnd {
     double above_max = 0.0;    ///< L - the largest logit, to relative accuracy
 };
 
+template <class T>
+void set_end(const RowEnd& end, std::size_t r, AsideEnds<T>& rows) {
+    rows.gap[r] = end.gap;
+    rows.lse[r] = end.lse;
+    rows.base[r] = end.base;
+    rows.scale[r] = end.scale;
+    rows.probability[r] = end.probability;
+    rows.complement[r] = end.complement;
+    rows.above_max[r] = end.above_max;
+}
+
 /// What float64_write takes the exponentials against, of a row that is written with it: a needs_float64 one, or one whose
 /// factors T does not hold though it may hold their products with exponentials.
 template <class Write>
@@ -323,6 +334,31 @@ private:
     const Kernels<T>& kernels_;
     SetAside set_aside_;
 };
+
+/// Reads classes [first, first + n) of a row, by blocks.
+template <class T>
+struct BlockReader {
+    const T* (*read)(const void* context, std::size_t first, std::size_t n);
+    const void* context;
+
+    /// `fn` must outlive it.
+    template <class Fn>
+    static BlockReader of(const Fn& fn) {
+        return {[](const void* reader, std::size_t first, std::size_t n) {
+                    return (*static_cast<const Fn*>(reader))(first, n);
+                },
+                &fn};
+    }
+};
+
+/// Of a needs_float64 row without the class set aside: its largest logit, NaN if there is one, and
+/// sum_j exp(x_j - largest), 0 where that is not finite.
+struct Float64Sums {
+    double largest;
+    double sum;
+};
+template <class T>
+Float64Sums float64_sums(std::size_t classes, std::size_t aside, const BlockReader<T>& row);
 
 /// The end of a needs_float64 row from what float64_max and float64_sum gave.
 ///   others_max, others_sum: the largest of the other classes and sum_j exp(x_j - others_max) of them;

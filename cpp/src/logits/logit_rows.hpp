@@ -498,22 +498,14 @@ private:
     void set_float64_end(const RowEnd& end, T top, RowLanes<T>& one) const {
         one.any_needs_float64 = one.needs_float64[0] = true;
         one.max[0] = top;
-        if (loss_.set_aside() == SetAside::none) {
-            one.whole.above_max[0] = end.gap;
-            one.whole.lse[0] = end.lse;
-            one.whole.exponent[0] = end.base;
-            one.whole.scale[0] = end.scale;
-            one.whole.others[0] = (1.0 / end.scale - 1.0) * 0x1p512;
-            one.whole.others_rest[0] = 0.0;
-            return;
-        }
-        one.aside.gap[0] = end.gap;
-        one.aside.lse[0] = end.lse;
-        one.aside.base[0] = end.base;
-        one.aside.scale[0] = end.scale;
-        one.aside.probability[0] = end.probability;
-        one.aside.complement[0] = end.complement;
-        one.aside.above_max[0] = end.above_max;
+        if (loss_.set_aside() != SetAside::none)
+            return set_end(end, 0, one.aside);
+        one.whole.above_max[0] = end.gap;
+        one.whole.lse[0] = end.lse;
+        one.whole.exponent[0] = end.base;
+        one.whole.scale[0] = end.scale;
+        one.whole.others[0] = (1.0 / end.scale - 1.0) * 0x1p512;
+        one.whole.others_rest[0] = 0.0;
     }
 
     RowBlock<T> sweep_block(const RowPlace& place, std::size_t first, std::size_t n, Scratch& scratch, T* exponentials,
@@ -545,28 +537,11 @@ private:
     bool folds() const { return loss_.set_aside() == SetAside::none && !loss_.linear(); }
 
     RowEnd float64_row(const RowPlace& place, const RowSums<T>& sums, Scratch& scratch) const {
-        const Kernels<T>& kernels = this->kernels();
-        const auto aside = [&](std::size_t first, std::size_t n) {
-            const bool here = sums.aside_class != no_index && sums.aside_class >= first && sums.aside_class < first + n;
-            return here ? sums.aside_class - first : no_index;
-        };
-        double top = -std::numeric_limits<double>::infinity();
-        for (std::size_t b = 0; b < plan_.blocks; ++b) {
-            const std::size_t first = b * block_size;
-            const T* x = loss_.logits(place, first, length(b), scratch);
-            const double block_top = kernels.float64_max(x, length(b), aside(first, length(b)));
-            top = block_top > top || block_top != block_top ? block_top : top;
-        }
-        StridedSum sum;
-        if (top - top == 0.0)
-            for (std::size_t b = 0; b < plan_.blocks; ++b) {
-                const std::size_t first = b * block_size;
-                const T* x = loss_.logits(place, first, length(b), scratch);
-                sum.add(b, kernels.float64_sum(x, length(b), aside(first, length(b)), top));
-            }
+        const auto block = [&](std::size_t first, std::size_t n) { return loss_.logits(place, first, n, scratch); };
+        const Float64Sums others = float64_sums(plan_.classes, sums.aside_class, BlockReader<T>::of(block));
         const bool present = sums.aside_class != no_index;
         const double logit = present ? static_cast<double>(sums.aside_logit) : -std::numeric_limits<double>::infinity();
-        return float64_end(loss_.table().float64, loss_.set_aside(), top, sum.total(), logit, present);
+        return float64_end(loss_.table().float64, loss_.set_aside(), others.largest, others.sum, logit, present);
     }
 
     Loss& loss_;

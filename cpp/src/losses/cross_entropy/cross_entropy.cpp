@@ -16,6 +16,27 @@
 namespace logitloss {
 namespace detail {
 
+template CrossEntropyRows<float>::CrossEntropyRows(const LogitCall&);
+template CrossEntropyRows<double>::CrossEntropyRows(const LogitCall&);
+template void CrossEntropyRows<float>::read_rows(const RowTile&, RowLanes<float>&) const;
+template void CrossEntropyRows<double>::read_rows(const RowTile&, RowLanes<double>&) const;
+template const float* CrossEntropyRows<float>::logits(const RowPlace&, std::size_t, std::size_t, float,
+                                                      Scratch<float>&) const;
+template const double* CrossEntropyRows<double>::logits(const RowPlace&, std::size_t, std::size_t, double,
+                                                        Scratch<double>&) const;
+template CrossEntropyRows<float>::Coefficients CrossEntropyRows<float>::coefficients(const RowPlace&, std::size_t,
+                                                                                     std::size_t,
+                                                                                     Scratch<float>&) const;
+template CrossEntropyRows<double>::Coefficients CrossEntropyRows<double>::coefficients(const RowPlace&, std::size_t,
+                                                                                       std::size_t,
+                                                                                       Scratch<double>&) const;
+template void CrossEntropyRows<float>::finish_rows(const RowTile&, RowLanes<float>&) const;
+template void CrossEntropyRows<double>::finish_rows(const RowTile&, RowLanes<double>&) const;
+template void CrossEntropyRows<float>::write(const RowPlace&, const Write&, std::size_t, std::size_t, const float*,
+                                             Scratch<float>&) const;
+template void CrossEntropyRows<double>::write(const RowPlace&, const Write&, std::size_t, std::size_t, const double*,
+                                              Scratch<double>&) const;
+
 void run_cross_entropy(const ArrayView& logits, const ArrayView& target, const ArrayView& upstream,
                        const MutableArrayView& loss, const MutableArrayView& grad, const CrossEntropyOptions& options) {
     const LogitCall call("logits", logits, target, upstream, loss, grad, options);

@@ -80,8 +80,9 @@ public:
     explicit CrossEntropyArrays(const CrossEntropyCall<Options>& call)
         : rows(call.rows),
           classes({static_cast<std::ptrdiff_t>(call.classes)}),
-          selection(call.classes, call.options.ignore_index, call.normalization.sample_scale),
-          class_count_(call.classes),
+          selection(call.all_classes, call.options.ignore_index, call.normalization.sample_scale),
+          class_count_(call.all_classes),
+          first_class_(call.first_class),
           smoothing_(call.options.label_smoothing),
           class_scale_(call.normalization.class_scale) {
         const bool none = call.options.reduction == Reduction::none;
@@ -100,6 +101,8 @@ public:
         const int sample_weight_rows = add(call.sample_weight, broadcast(call.sample_weight));
         const int upstream_rows = none ? add(call.upstream, broadcast(call.upstream)) : -1;
         const int loss_rows = none ? add(call.loss, call.loss.strides) : -1;
+        if (call.shard.states != nullptr)
+            state_rows_ = static_cast<std::size_t>(rows.add(c_strides(call.rows, sizeof(CrossEntropyState))));
         rows.simplify(true);
         const auto add_classes = [&](const Argument& argument) {
             return classes.add({argument.strides[static_cast<std::size_t>(call.axis)]});
@@ -137,22 +140,23 @@ public:
     CrossEntropyArrays(const CrossEntropyArrays&) = delete;  // the arrays point to its positions
     CrossEntropyArrays& operator=(const CrossEntropyArrays&) = delete;
 
+    /// The row's among the states of the call.
+    std::size_t state_index(const RowPlace& place) const {
+        return static_cast<std::size_t>(place.offset[state_rows_]) / sizeof(CrossEntropyState);
+    }
+
     bool class_weighted() const { return weights_ != nullptr; }
+    /// Of any class, while blocks count from the first one of the input.
     double class_weight(std::size_t j) const {
         if (!class_weighted() || j == no_index)
             return 1.0;
         return class_scale_ *
                read_number(weight_line_, weights_ + static_cast<std::ptrdiff_t>(j) * weight_line_.stride);
     }
-    /// n class weights from `first` on; null if there are none.
+    /// n class weights of the input's classes from `first` on; null if there are none.
     template <class U>
     U* class_weights(std::size_t first, std::size_t n, U* buffer) const {
-        if (!class_weighted())
-            return nullptr;
-        gather(weight_line_, weights_ + static_cast<std::ptrdiff_t>(first) * weight_line_.stride, n, buffer);
-        for (std::size_t j = 0; class_scale_ != 1.0 && j < n; ++j)
-            buffer[j] = static_cast<U>(class_weight(first + j));
-        return buffer;
+        return weights_from(first_class_ + first, n, buffer);
     }
 
     /// q_j = w_j ((1-e) t_j + e/C) of n class probabilities t from `first` on.
@@ -230,11 +234,21 @@ public:
     bool weights_are_extreme() const { return range_.is_extreme(); }
 
 private:
+    template <class U>
+    U* weights_from(std::size_t first, std::size_t n, U* buffer) const {
+        if (!class_weighted())
+            return nullptr;
+        gather(weight_line_, weights_ + static_cast<std::ptrdiff_t>(first) * weight_line_.stride, n, buffer);
+        for (std::size_t j = 0; class_scale_ != 1.0 && j < n; ++j)
+            buffer[j] = static_cast<U>(class_weight(first + j));
+        return buffer;
+    }
+
     void find_range(bool target_may_be_far) {
         double buffer[piece];
         for (std::size_t j = 0; class_weighted() && j < class_count_; j += piece) {
             const std::size_t n = std::min(piece, class_count_ - j);
-            class_weights(j, n, buffer);
+            weights_from(j, n, buffer);
             for (std::size_t i = 0; i < n; ++i)
                 range_.take(buffer[i]);
         }
@@ -253,7 +267,9 @@ private:
                 t[j] = keep * t[j] + spread;
     }
 
-    std::size_t class_count_;
+    std::size_t class_count_;  // all
+    std::size_t first_class_;
+    std::size_t state_rows_ = 0;
     double smoothing_;
     double class_scale_;  // Note [means of tiny and huge weights]
     Line weight_line_;

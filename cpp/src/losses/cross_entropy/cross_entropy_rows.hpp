@@ -42,7 +42,7 @@ public:
           arrays_(call),
           exact_rows_(call, arrays_, table_),
           transform_(call.options.softcap, call.options.margin, call.options.scale),
-          terms_{call.options.label_smoothing, static_cast<double>(call.classes), call.options.z_loss, 0.0},
+          terms_{call.options.label_smoothing, static_cast<double>(call.all_classes), call.options.z_loss, 0.0},
           linear_(!call.indices || terms_.smoothing > 0.0),
           as_distribution_(!call.indices || (terms_.smoothing > 0.0 && call.class_weight.given())) {
         staged_ = !arrays_.input.direct() || !transform_.identity() || linear_;
@@ -50,7 +50,8 @@ public:
         all_losses_exact_ = !transform_.held() || !is_moderate(terms_.z_loss) || !is_moderate(spread) ||
                             (spread == 0.0 && terms_.smoothing > 0.0) || (linear_ && arrays_.weights_are_extreme());
         all_exact_ = all_losses_exact_;
-        if (arrays_.class_weighted() && TileRule<T>::applies(arrays_.rows, arrays_.classes)) {
+        if (arrays_.class_weighted() && call.classes == call.all_classes &&
+            TileRule<T>::applies(arrays_.rows, arrays_.classes)) {
             class_weights_.resize(call.classes);
             arrays_.class_weights(0, call.classes, class_weights_.data());
         }
@@ -82,6 +83,8 @@ public:
     }
 
     // What LogitRows asks, first of the call.
+    const CrossEntropyArrays<T>& arrays() const { return arrays_; }
+    const LogitTransform<T>& transform() const { return transform_; }
     const Positions& positions() const { return arrays_.rows; }
     const KernelTable& table() const { return table_; }
     SetAside set_aside() const { return as_distribution_ ? SetAside::largest : SetAside::target; }
@@ -130,6 +133,16 @@ public:
     /// Before anything of the row is written.
     const T* logits(const RowPlace& place, std::size_t first, std::size_t n, Scratch<T>& scratch) const {
         return logits(place, first, n, reference_logit(place), scratch);
+    }
+    /// Against a reference of the caller's.
+    const T* logits(const RowPlace& place, std::size_t first, std::size_t n, T reference, Scratch<T>& scratch) const {
+        const T* x = arrays_.input.read(place, first, n, scratch.raw_logits);
+        if (transform_.identity())
+            return x;
+        const std::size_t label = place.target;
+        const bool here = label != no_index && label >= first && label < first + n;
+        transform_.apply(kernels(), x, n, here ? label - first : no_index, reference, scratch.logits.data());
+        return scratch.logits.data();
     }
 
     template <class Half>
@@ -342,15 +355,6 @@ private:
             reference = look(first, std::min(piece, call_.classes - first));
         return reference;
     }
-    const T* logits(const RowPlace& place, std::size_t first, std::size_t n, T reference, Scratch<T>& scratch) const {
-        const T* x = arrays_.input.read(place, first, n, scratch.raw_logits);
-        if (transform_.identity())
-            return x;
-        const std::size_t label = place.target;
-        const bool here = label != no_index && label >= first && label < first + n;
-        transform_.apply(kernels(), x, n, here ? label - first : no_index, reference, scratch.logits.data());
-        return scratch.logits.data();
-    }
     /// Remembers the references of a tile's rows, and gives their log-sum-exps what these took off.
     void refer_to_logits(const RowTile& tile, RowLanes<T>& sums) const {
         for (std::size_t r = 0; r < tile.lanes; ++r) {
@@ -479,7 +483,7 @@ private:
         for (std::size_t j = 0; j < n; ++j)
             q[j] *= static_cast<T>(spread());
         if (place.target >= first && place.target < first + n)
-            q[place.target - first] = target_coefficient(arrays_.class_weight(place.target));
+            q[place.target - first] = target_coefficient(arrays_.class_weight(call_.first_class + place.target));
         return q;
     }
 
@@ -519,7 +523,7 @@ private:
     }
 
     double weight_of_target(const RowLanes<T>& sums, std::size_t r) const {
-        const std::size_t label = sums.class_of(r, call_.classes);
+        const std::size_t label = sums.class_of(r, call_.all_classes);
         if (label == no_index)
             return 1.0;
         return class_weights_.empty() ? arrays_.class_weight(label) : class_weights_[label];
@@ -552,5 +556,27 @@ private:
     std::size_t chunk_rows_ = 1;
     mutable std::vector<ScaledPairSum> large_losses_;  // of each chunk of rows
 };
+
+// In cross_entropy.cpp, for whoever else takes rows through their steps.
+extern template CrossEntropyRows<float>::CrossEntropyRows(const LogitCall&);
+extern template CrossEntropyRows<double>::CrossEntropyRows(const LogitCall&);
+extern template void CrossEntropyRows<float>::read_rows(const RowTile&, RowLanes<float>&) const;
+extern template void CrossEntropyRows<double>::read_rows(const RowTile&, RowLanes<double>&) const;
+extern template const float* CrossEntropyRows<float>::logits(const RowPlace&, std::size_t, std::size_t, float,
+                                                             Scratch<float>&) const;
+extern template const double* CrossEntropyRows<double>::logits(const RowPlace&, std::size_t, std::size_t, double,
+                                                               Scratch<double>&) const;
+extern template CrossEntropyRows<float>::Coefficients CrossEntropyRows<float>::coefficients(const RowPlace&,
+                                                                                            std::size_t, std::size_t,
+                                                                                            Scratch<float>&) const;
+extern template CrossEntropyRows<double>::Coefficients CrossEntropyRows<double>::coefficients(const RowPlace&,
+                                                                                              std::size_t, std::size_t,
+                                                                                              Scratch<double>&) const;
+extern template void CrossEntropyRows<float>::finish_rows(const RowTile&, RowLanes<float>&) const;
+extern template void CrossEntropyRows<double>::finish_rows(const RowTile&, RowLanes<double>&) const;
+extern template void CrossEntropyRows<float>::write(const RowPlace&, const Write&, std::size_t, std::size_t,
+                                                    const float*, Scratch<float>&) const;
+extern template void CrossEntropyRows<double>::write(const RowPlace&, const Write&, std::size_t, std::size_t,
+                                                     const double*, Scratch<double>&) const;
 
 }  // namespace logitloss::detail

@@ -41,13 +41,8 @@ class RowStates {
 public:
     RowStates() = default;
     RowStates(LogSumExpState* states, Positions& positions, const Shape& rows)
-        : data_(reinterpret_cast<char*>(states)) {
-        Shape strides(rows.size());
-        auto stride = static_cast<std::ptrdiff_t>(sizeof(LogSumExpState));
-        for (std::size_t axis = rows.size(); axis-- > 0; stride *= rows[axis])
-            strides[axis] = stride;
-        operand_ = static_cast<std::size_t>(positions.add(strides));
-    }
+        : data_(reinterpret_cast<char*>(states)),
+          operand_(static_cast<std::size_t>(positions.add(c_strides(rows, sizeof(LogSumExpState))))) {}
     bool given() const { return data_ != nullptr; }
     void set(const RowPlace& place, const LogSumExpState& state) const {
         *reinterpret_cast<LogSumExpState*>(data_ + place.offset[operand_]) = state;
