@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch.autograd import forward_ad
+
+from ._operators import is_transformed
 
 _TYPES = (torch.Tensor, torch.nn.Parameter)
 _FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -68,7 +69,7 @@ def logsumexp_dtype(a: torch.Tensor, dim: Sequence[int]) -> torch.dtype | None:
 
 def _are_plain(logits: torch.Tensor, *others: torch.Tensor | None) -> bool:
     """Dense tensors on the CPU, of which only the logits may need a gradient, and that in reverse mode."""
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+    if is_transformed():
         return False
     for tensor in (logits, *others):
         if tensor is None:

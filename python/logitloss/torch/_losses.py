@@ -35,7 +35,7 @@ def _cross_entropy_keywords(
 
 def _cross_entropy_shape(
     logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, reduction: str, *options: Any
-) -> Sequence[int]:
+) -> tuple[int, ...]:
     axis = _class_axis(logits.dim())
     return (*logits.shape[:axis], *logits.shape[axis + 1 :]) if reduction == "none" else ()
 
@@ -93,7 +93,7 @@ def _bce_shape(
     weight: torch.Tensor | None,
     pos_weight: torch.Tensor | None,
     reduction: str,
-) -> Sequence[int]:
+) -> tuple[int, ...]:
     return logits.shape if reduction == "none" else ()
 
 
@@ -121,15 +121,13 @@ binary_cross_entropy_with_logits = differentiable(
 )
 
 
-def _focal_keywords(
-    logits: Array, target: Array, alpha: float | None, gamma: float, reduction: str
-) -> dict[str, Any]:
+def _focal_keywords(logits: Array, target: Array, alpha: float | None, gamma: float, reduction: str) -> dict[str, Any]:
     return {"logits": logits, "target": target, "alpha": alpha, "gamma": gamma, "reduction": reduction}
 
 
 def _focal_shape(
     logits: torch.Tensor, target: torch.Tensor, alpha: float | None, gamma: float, reduction: str
-) -> Sequence[int]:
+) -> tuple[int, ...]:
     return logits.shape if reduction == "none" else ()
 
 
@@ -165,9 +163,9 @@ def _logsumexp_keywords(a: Array, dim: Sequence[int]) -> dict[str, Any]:
     return {"a": a, "axis": tuple(dim)}
 
 
-def _logsumexp_shape(a: torch.Tensor, dim: Sequence[int]) -> Sequence[int]:
+def _logsumexp_shape(a: torch.Tensor, dim: Sequence[int]) -> tuple[int, ...]:
     summed = {axis % max(a.dim(), 1) for axis in dim}
-    return [length for axis, length in enumerate(a.shape) if axis not in summed]
+    return tuple(length for axis, length in enumerate(a.shape) if axis not in summed)
 
 
 logsumexp = differentiable(

@@ -1,7 +1,7 @@
 """How a loss becomes two operators of PyTorch's dispatcher, and differentiable.
 
-``logitloss::name`` is the loss and ``logitloss::name_backward`` its gradient: torch.compile sees these two. They have no
-derivatives of their own. An autograd function is put around them, which costs less than one that the dispatcher looks up.
+``logitloss::name`` is the loss and ``logitloss::name_backward`` its gradient: torch.compile sees these two. They have
+no derivatives of their own: an autograd function around them costs less than one that the dispatcher looks up.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._C._functorch import is_legacy_batchedtensor
+from torch.autograd import forward_ad
 
 from .._arrays import BFLOAT16
 from .._types import Array
@@ -31,8 +33,17 @@ class Loss:
     value: Callable[..., Any]  # as this package has it for arrays
     value_and_grad: Callable[..., Any]
     keywords: Callable[..., dict[str, Any]]  # (logits, *arguments): what these two are called with
-    shape: Callable[..., Sequence[int]]  # (logits, *arguments): that of the loss
+    shape: Callable[..., tuple[int, ...]]  # (logits, *arguments): that of the loss
     reference: Callable[..., torch.Tensor]  # (logits, *arguments): by PyTorch, whose errors and derivatives it has
+
+
+def is_transformed(*tensors: torch.Tensor | None) -> bool:
+    """Whether derivatives are taken in forward mode or by torch.func, or tensors are batches of tensors (vmap)."""
+    return (
+        torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+        or any(tensor is not None and is_legacy_batchedtensor(tensor) for tensor in tensors)
+    )
 
 
 def array_of(tensor: torch.Tensor) -> Array:
@@ -58,12 +69,16 @@ def differentiable(loss: Loss) -> Callable[..., torch.Tensor]:
             return forward_operator(logits, *arguments)
 
         @staticmethod
-        def backward(ctx: Any, upstream: torch.Tensor) -> tuple[Any, ...]:
+        def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[Any, ...]:
+            (upstream,) = grad_outputs
             arguments = upstream, *ctx.saved_tensors, *ctx.options
-            # What is compiled has no second derivative, and need not be traced for one.
-            twice = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-            grad = Gradient.apply(*arguments) if twice else backward_operator(*arguments)
-            return grad, *[None] * (len(arguments) - 2)
+            compute: Callable[..., torch.Tensor] = backward_operator
+            if not torch.compiler.is_compiling():  # what is compiled is differentiated once
+                if is_transformed(upstream):
+                    compute = transformed_gradient
+                elif torch.is_grad_enabled():
+                    compute = Gradient.apply
+            return compute(*arguments), *[None] * (len(arguments) - 2)
 
     class Gradient(torch.autograd.Function):
         @staticmethod
@@ -73,39 +88,49 @@ def differentiable(loss: Loss) -> Callable[..., torch.Tensor]:
             return backward_operator(*arguments)
 
         @staticmethod
-        def backward(ctx: Any, direction: torch.Tensor) -> tuple[Any, ...]:
-            upstream, logits, *tensors = ctx.saved_tensors
-            *options, dtype = ctx.options
+        def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[Any, ...]:
+            (direction,) = grad_outputs
+            upstream, logits = ctx.saved_tensors[:2]
+            others = *ctx.saved_tensors[2:], *ctx.options
             further = torch.is_grad_enabled()
             with torch.enable_grad():
                 inputs = _differentiated(upstream), _differentiated(logits)
-                value = loss.reference(inputs[1], *tensors, *options).to(dtype)
-                (grad,) = torch.autograd.grad(value, inputs[1], inputs[0], create_graph=True)
+                grad = transformed_gradient(*inputs, *others)
                 seconds = torch.autograd.grad(grad, inputs, direction, create_graph=further, materialize_grads=True)
-            return *seconds, *[None] * (len(tensors) + len(ctx.options))
+            return *seconds, *[None] * len(others)
+
+    def transformed_gradient(upstream: torch.Tensor, logits: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        """The gradient in PyTorch's own functions, which know all transforms and derivatives."""
+        *plain, dtype = arguments
+        further = torch.is_grad_enabled()
+        with torch.enable_grad():
+            logits = _differentiated(logits)
+            value = loss.reference(logits, *plain).to(dtype)
+            (grad,) = torch.autograd.grad(value, logits, upstream, create_graph=further)
+        return grad
 
     def call(logits: torch.Tensor, *arguments: Any) -> torch.Tensor:
         if not (torch.is_grad_enabled() and logits.requires_grad):
             return forward_operator(logits, *arguments)
-        if torch.compiler.is_compiling():
-            arguments = _told_apart(arguments)
-        result: torch.Tensor = Value.apply(logits, *arguments)
+        apart = _told_apart(arguments) if torch.compiler.is_compiling() else arguments
+        result: torch.Tensor = Value.apply(logits, *apart)
         return result
 
     return call
 
 
 def _differentiated(tensor: torch.Tensor) -> torch.Tensor:
-    """`tensor`, to differentiate with respect to: within its graph if it has one, so that there are more derivatives."""
+    """`tensor`, to differentiate with respect to; within its graph if it has one, for more derivatives."""
     return tensor.view_as(tensor) if tensor.requires_grad else tensor.detach().requires_grad_()
 
 
-def _told_apart(arguments: Sequence[Any]) -> tuple[Any, ...]:
+def _told_apart(arguments: Sequence[Any]) -> list[Any]:
     """The compiler refuses autograd functions that are given one tensor twice, such as one for two weights."""
-    return tuple(
-        argument.detach() if isinstance(argument, torch.Tensor) and any(argument is a for a in arguments[:i]) else argument
-        for i, argument in enumerate(arguments)
-    )
+    apart: list[Any] = []
+    for argument in arguments:
+        is_repeated = isinstance(argument, torch.Tensor) and any(argument is earlier for earlier in apart)
+        apart.append(argument.detach() if is_repeated else argument)
+    return apart
 
 
 def _operators(loss: Loss) -> tuple[Callable[..., torch.Tensor], Callable[..., torch.Tensor]]:
@@ -163,5 +188,5 @@ def _is_observed() -> bool:
         torch.compiler.is_compiling()
         or torch._C._len_torch_dispatch_stack()
         or torch._C._get_tracing_state()
-        or torch.autograd._profiler_enabled()
+        or torch.autograd._profiler_enabled()  # pyright: ignore[reportPrivateImportUsage]
     )
