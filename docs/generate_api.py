@@ -25,6 +25,7 @@ PAGES = {
     "binary-cross-entropy": ("Binary cross-entropy with logits", ("_binary_cross_entropy", "_focal_loss")),
     "hessian": ("Gradients and Hessian diagonals", ("_hessian",)),
     "boosting": ("Objectives for gradient boosting", ("boosting",)),
+    "torch": ("Losses for PyTorch", ("torch._functional", "torch.nn")),
     "probabilities": ("Losses on probabilities", ("_probabilities",)),
     "information": ("Information measures", ("_information",)),
     "regression": ("Losses of regression", ("_regression",)),
@@ -124,6 +125,11 @@ ORIGINS = {
         "approxes": "CatBoost: `approxes`",
         "error": "CatBoost: `error`",
     },
+    "torch": {
+        **dict.fromkeys(("input", "weight", "size_average", "ignore_index", "reduce"), "PyTorch"),
+        **dict.fromkeys(("reduction", "label_smoothing", "target", "pos_weight", "dim", "keepdim", "out"), "PyTorch"),
+        **dict.fromkeys(("inputs", "targets", "alpha", "gamma"), "torchvision"),
+    },
     "probabilities": {
         "probs": "Keras: `y_pred`",
         "eps": "Keras: `backend.epsilon()`",
@@ -166,7 +172,9 @@ class Page:
         self.title, modules = PAGES[name]
         self.links = links
         self.origins = ORIGINS[""] | ORIGINS[name]
-        self.objects = [o for module in modules if module in package.members for o in public_objects(package, module)]
+        self.objects = [
+            o for module in modules if package_has(package, module) for o in public_objects(package, module)
+        ]
 
     def text(self) -> str:
         lines = [f"# {self.title}", "", "<!-- Written by docs/generate_api.py from the docstrings. Edit those. -->", ""]
@@ -240,6 +248,8 @@ class Page:
 
 
 def public_objects(package: griffe.Module, module: str) -> list[griffe.Object]:
+    if module.split(".")[0] not in package.members:
+        return []
     found = [package[name].final_target for name in public_names(package) if module_of(package, name) == module]
     if not module.startswith("_"):  # whose names are not the package's
         found = [package[module][str(name).strip("'\"")] for name in package[module].exports]

@@ -33,20 +33,44 @@ def test_the_api_reference_is_what_the_docstrings_say(generator):
     assert written == generator.pages(), "run python docs/generate_api.py"
 
 
-def test_every_public_function_has_an_entry_with_its_arguments_and_an_example(generator):
-    for owner, public in ((ll, ll.__all__), (boosting, boosting.__all__)):
-        entries = {}
-        for path, text in generator.pages().items():
-            if (path.stem == "boosting") == (owner is boosting):
-                for entry in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
-                    entries[entry.split("\n", 1)[0]] = entry
-        assert sorted(entries) == sorted(name for name in public if not name.startswith("__"))
-        for name, entry in entries.items():
-            if owner is boosting and inspect.isclass(getattr(owner, name)):
-                continue  # made by functions, not by users
-            assert ">>>" in entry, name
-            described = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", entry, flags=re.MULTILINE))))
-            assert described >= set(inspect.signature(getattr(owner, name)).parameters), name
+OF_A_MODULE = ("boosting", "torch")  # pages
+
+
+def entries(pages: dict[Path, str], *stems: str) -> dict[str, str]:
+    """Name -> text, of the pages of one module; of all others without one."""
+    found = {}
+    for path, text in pages.items():
+        if path.stem in stems or (not stems and path.stem not in OF_A_MODULE):
+            for entry in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+                found[entry.split("\n", 1)[0]] = entry
+    return found
+
+
+def assert_complete(name: str, entry: str, function: object) -> None:
+    assert ">>>" in entry, name
+    described = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", entry, flags=re.MULTILINE))))
+    assert described >= set(inspect.signature(function).parameters), name
+
+
+@pytest.mark.parametrize("owner", [ll, boosting])
+def test_every_public_function_has_an_entry_with_its_arguments_and_an_example(owner, generator):
+    found = entries(generator.pages(), *(["boosting"] if owner is boosting else []))
+    assert sorted(found) == sorted(name for name in owner.__all__ if not name.startswith("__"))
+    for name, entry in found.items():
+        if not (owner is boosting and inspect.isclass(getattr(owner, name))):  # made by functions, not by users
+            assert_complete(name, entry, getattr(owner, name))
+
+
+def test_every_loss_for_torch_has_an_entry_with_its_arguments_and_an_example(generator):
+    pytest.importorskip("torch")
+    import logitloss.torch as lt
+
+    found = entries(generator.pages(), "torch")
+    functions = [name for name in lt.__all__ if name != "nn"]
+    assert sorted(found) == sorted([*functions, *lt.nn.__all__])
+    for name in functions:
+        assert_complete(name, found[name], getattr(lt, name))
+    assert all(">>>" in found[name] for name in lt.nn.__all__)
 
 
 def anchors(path: Path) -> set[str]:

@@ -8,6 +8,8 @@ from torch.nn import functional as F
 from . import _losses
 from ._accepted import binary_dtype, cross_entropy_dtype, logsumexp_dtype
 
+__all__ = ["binary_cross_entropy_with_logits", "cross_entropy", "logsumexp", "sigmoid_focal_loss"]
+
 
 def cross_entropy(
     input: torch.Tensor,
@@ -56,8 +58,7 @@ def cross_entropy(
 
     Notes
     -----
-    What `torch.nn.functional.cross_entropy` computes, and so are its meanings. Where results differ on purpose:
-    docs/torch.md.
+    docs/torch.md lists where results differ from PyTorch's on purpose.
 
     Examples
     --------

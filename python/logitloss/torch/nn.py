@@ -1,4 +1,4 @@
-"""The loss modules of ``torch.nn``, in place of which these stand: arguments, state and representation are theirs."""
+"""Loss modules, in place of those of ``torch.nn``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ __all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss"]
 
 
 class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
-    """`cross_entropy` as a module, in place of `torch.nn.CrossEntropyLoss`, whose subclass it is.
+    """``cross_entropy`` as a module, in place of `torch.nn.CrossEntropyLoss`, a subclass.
+
+    Arguments, state and representation are those of the class it stands for.
 
     Examples
     --------
@@ -22,6 +24,7 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
     """
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """The loss of logits of shape (C), (N, C) or (N, C, d1, ...)."""
         return cross_entropy(
             input,
             target,
@@ -33,7 +36,9 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
 
 
 class BCEWithLogitsLoss(torch.nn.BCEWithLogitsLoss):
-    """`binary_cross_entropy_with_logits` as a module, in place of `torch.nn.BCEWithLogitsLoss`, whose subclass it is.
+    """``binary_cross_entropy_with_logits`` as a module, in place of `torch.nn.BCEWithLogitsLoss`, a subclass.
+
+    Arguments, state and representation are those of the class it stands for.
 
     Examples
     --------
@@ -45,6 +50,7 @@ class BCEWithLogitsLoss(torch.nn.BCEWithLogitsLoss):
     """
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """The loss of logits of any shape."""
         return binary_cross_entropy_with_logits(
             input, target, self.weight, reduction=self.reduction, pos_weight=self.pos_weight
         )
