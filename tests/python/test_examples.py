@@ -157,3 +157,10 @@ def test_boosting_packages_learn_the_same(tmp_path):
             assert only_number(rf"{name}: margins differ by (\S+);", printed) < 1e-5
     precisions = dict(re.findall(r"^(.*): average precision (\S+)$", printed, re.MULTILINE))
     assert len(precisions) == (0 if "XGBoost is not installed" in printed else 3)
+
+
+@need("sklearn", "tqdm", "torch")
+def test_one_import_changes_no_curve(tmp_path):
+    printed = drawn("torch_digits.py", tmp_path)
+    assert only_number(r"Largest difference of a loss over 500 steps: (\S+)", printed) <= 1e-5
+    assert len(re.findall(r"x \d+: torch.nn.functional \d+ us, logitloss.torch \d+ us", printed)) == 3
