@@ -329,6 +329,10 @@ def test_bfloat16_does_without_ml_dtypes():
     assert printed.strip() == "done"
 
 
+def test_the_package_itself_does_not_import_pytorch():
+    assert run_python("import sys, logitloss; print('torch' in sys.modules)") == "False"
+
+
 # ----------------------------------------------------------------------------------------------------------- meaning
 
 
