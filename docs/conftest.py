@@ -1,7 +1,7 @@
-"""Pages whose examples need a package that is not installed do not run; they come from docstrings, which are tested."""
+"""Pages whose examples need a package that is not installed do not run; what is in docstrings is tested there."""
 
-import importlib.util
+from importlib.util import find_spec
 
-NEEDED = {"api/dask.md": "dask"}
+NEEDED = {"dask": ["api/dask.md"], "jax": ["jax.md", "api/jax.md"], "torch": ["torch.md", "api/torch.md"]}
 
-collect_ignore = [page for page, package in NEEDED.items() if importlib.util.find_spec(package) is None]
+collect_ignore = [page for package, pages in NEEDED.items() if find_spec(package) is None for page in pages]

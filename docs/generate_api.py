@@ -27,6 +27,7 @@ PAGES = {
     "hessian": ("Gradients and Hessian diagonals", ("_hessian",)),
     "boosting": ("Objectives for gradient boosting", ("boosting",)),
     "dask": ("Losses of Dask arrays", ("dask",)),
+    "torch": ("Losses for PyTorch", ("torch._functional", "torch.nn")),
     "probabilities": ("Losses on probabilities", ("_probabilities",)),
     "information": ("Information measures", ("_information",)),
     "regression": ("Losses of regression", ("_regression",)),
@@ -158,6 +159,11 @@ ORIGINS = {
         "weight": "PyTorch: `weight`",
         "pos_weight": "PyTorch: `pos_weight`",
     },
+    "torch": {
+        **dict.fromkeys(("input", "weight", "size_average", "ignore_index", "reduce"), "PyTorch"),
+        **dict.fromkeys(("reduction", "label_smoothing", "target", "pos_weight", "dim", "keepdim", "out"), "PyTorch"),
+        **dict.fromkeys(("inputs", "targets", "alpha", "gamma"), "torchvision"),
+    },
     "probabilities": {
         "probs": "Keras: `y_pred`",
         "eps": "Keras: `backend.epsilon()`",
@@ -274,6 +280,8 @@ class Page:
 
 
 def public_objects(package: griffe.Module, module: str) -> list[griffe.Object]:
+    if module.split(".")[0] not in package.members:
+        return []
     found = [package[name].final_target for name in public_names(package) if module_of(package, name) == module]
     if not module.startswith("_"):  # whose names are not the package's
         found = [package[module][str(name).strip("'\"")] for name in package[module].exports]

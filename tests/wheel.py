@@ -118,7 +118,8 @@ def check_contents(wheel: Path, built_in: Path) -> None:
     expected = {"logitloss", "logitloss.libs"} if sys.platform == "linux" else {"logitloss"}
     check({name for name in folders if not name.endswith(".dist-info")} == expected, f"it holds {sorted(folders)}")
     package = {name.removeprefix("logitloss/") for name in files if name.startswith("logitloss/")}
-    sources = {path.name for path in (ROOT / "python" / "logitloss").iterdir() if path.suffix in {".py", ".pyi"}}
+    modules = ROOT / "python" / "logitloss"
+    sources = {str(path.relative_to(modules)) for path in modules.rglob("*.py*") if path.suffix in {".py", ".pyi"}}
     check(package >= BESIDE_PYTHON | sources, "the package has its modules, stubs, headers, library, CMake package")
     check(not any(re.search(r"\.(cpp|inl|o|pyc)$|^tests?/", name) for name in files), "and nothing that only builds it")
     here = [bytes(place) for place in (built_in, Path.home(), ROOT)]

@@ -152,6 +152,7 @@ def cross_entropy_cells() -> list[Cell]:
         cells += [
             *(replace(plain, shape=shape) for shape in ROWS),
             *(replace(plain, shape=IMAGES, axis=axis) for axis in (0, 1)),
+            replace(plain, shape=(100_000, 10)),
         ]
         for shape in MATRICES:
             cells += [

@@ -23,9 +23,14 @@ bool is_plain_array(const py::handle& object) {
     return Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_;
 }
 
-/// bfloat16 has no number of its own in NumPy: ml_dtypes registers one when it is imported.
+/// bfloat16 has no number of its own in NumPy: ml_dtypes registers one when it is imported. Without ml_dtypes the bits come
+/// as a field of that name (BFLOAT16 of _arrays.py).
 bool is_bfloat16(const py::dtype& dtype) {
-    return dtype.itemsize() == 2 && py::cast<std::string>(dtype.attr("name")) == "bfloat16";
+    if (dtype.itemsize() != 2)
+        return false;
+    const py::object fields = dtype.attr("names");
+    const py::object name = fields.is_none() ? py::object(dtype.attr("name")) : py::object(fields[py::int_(0)]);
+    return py::cast<std::string>(name) == "bfloat16";
 }
 
 py::module_ helpers() { return py::module_::import("logitloss._arrays"); }

@@ -17,6 +17,9 @@ from ._types import Array
 _INSTEAD_OF_LAZY = "call the functions of logitloss.dask, which take Dask arrays, or .compute() first"
 _INSTEAD_OF_DISTRIBUTED = "gather it on one device first, or go through its shards one by one, as with ll.LogSumExp"
 
+# The bits of a bfloat16 where ml_dtypes, whose dtype has the name of this field, is not installed.
+BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
+
 _NUMBERS_AND_TEXT = (int, float, complex, np.generic, str, bytes)
 
 
@@ -123,12 +126,11 @@ def _from_torch(tensor: Any) -> Array:
         array: Array = tensor.numpy()
         return array
     try:
-        ml_dtypes = importlib.import_module("ml_dtypes")  # not by name: type checkers may not have it either
+        bfloat16 = importlib.import_module("ml_dtypes").bfloat16  # not by name: type checkers may not have it either
     except ImportError:
-        raise TypeError("a bfloat16 tensor needs the package ml_dtypes: pip install ml_dtypes") from None
-    bits = tensor.view(sys.modules["torch"].int16).numpy()
-    bfloats: Array = bits.view(ml_dtypes.bfloat16)
-    return bfloats
+        bfloat16 = BFLOAT16
+    bits: Array = tensor.view(sys.modules["torch"].int16).numpy()
+    return bits.view(bfloat16)
 
 
 def empty_like(array: Array, dtype: np.dtype[Any]) -> Array:
@@ -189,7 +191,7 @@ def broadcast_pair(p: Array, q: Array) -> tuple[Array, Array]:
 
 def _for_promotion(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """bfloat16 promotes as float32, its arithmetic type; NumPy has no rule for it."""
-    return np.dtype(np.float32) if dtype.name == "bfloat16" else dtype
+    return np.dtype(np.float32) if dtype.name == "bfloat16" or dtype == BFLOAT16 else dtype
 
 
 def weighted_operands(a: Array, b: Array, given: Any) -> tuple[Array, Array, np.dtype[Any]]:

@@ -11,6 +11,7 @@ import logitloss as ll
 
 MODULES = ["logitloss", *(f"logitloss.{module.name}" for module in pkgutil.iter_modules(ll.__path__))]
 PYTHON_MODULES = [name for name in MODULES if name not in ("logitloss._core", "logitloss.__main__")]
+PYTHON_MODULES += ["logitloss.torch._functional", "logitloss.torch.nn"]
 
 
 @pytest.mark.parametrize("name", PYTHON_MODULES)

@@ -172,3 +172,10 @@ def test_logits_larger_than_the_workers_memory(tmp_path):
     assert "100% Completed" in done.stdout
     assert re.search(r"dashboard: http://\S+:\d+/status", done.stdout)
     assert only_number(r"mean loss ([0-9.]+)", done.stdout) == pytest.approx(0.97, abs=0.3)
+
+
+@need("sklearn", "tqdm", "torch")
+def test_one_import_changes_no_curve(tmp_path):
+    printed = drawn("torch_digits.py", tmp_path)
+    assert only_number(r"Largest difference of a loss over 500 steps: (\S+)", printed) <= 1e-5
+    assert len(re.findall(r"x \d+: torch.nn.functional \d+ us, logitloss.torch \d+ us", printed)) == 3
