@@ -205,7 +205,7 @@ class Page:
         self.name = name
         self.title, modules = PAGES[name]
         self.origins = ORIGINS[""] | ORIGINS[name]
-        self.objects = [o for module in modules if module in package.members for o in public_objects(package, module)]
+        self.objects = [o for module in modules for o in public_objects(package, module)]
         self.links = links | {o.name: name for o in self.objects}
 
     def text(self) -> str:
