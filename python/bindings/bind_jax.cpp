@@ -9,6 +9,10 @@
 #include <type_traits>
 #include <utility>
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include "bind.hpp"
 #include "logitloss/binary_cross_entropy.hpp"
 #include "logitloss/cross_entropy.hpp"
@@ -50,6 +54,23 @@ DType dtype_of(Type type) {
     throw std::invalid_argument("a dtype that logitloss does not take");
 }
 
+/// XLA allocates a large result anew in every call, and the faults of its pages, one each 4 KB, take longer than the
+/// kernel. NumPy asks the system the same for its arrays.
+void ask_for_huge_pages([[maybe_unused]] const MutableArrayView& array) {
+#ifdef __linux__
+    constexpr std::size_t huge_page = std::size_t{1} << 21;
+    std::size_t bytes = item_size(array.dtype);
+    for (int i = 0; i < array.ndim; ++i)
+        bytes *= static_cast<std::size_t>(array.shape[i]);
+    if (bytes < 2 * huge_page)
+        return;
+    const auto begin = reinterpret_cast<std::uintptr_t>(array.data);
+    const std::uintptr_t first = (begin + huge_page - 1) / huge_page * huge_page;
+    const std::uintptr_t last = (begin + bytes) / huge_page * huge_page;
+    madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);  // advice: it may fail
+#endif
+}
+
 /// A call, by the positions of its operands and the names of its attributes. They are what logitloss.jax passes; what
 /// does not fit is an error all the same, because anybody may call a registered name.
 class Call {
@@ -60,7 +81,11 @@ public:
     }
 
     ArrayView argument(int i) const { return view(frame_.arguments, i); }
-    MutableArrayView result(int i) const { return view(frame_.results, i); }
+    MutableArrayView result(int i) const {
+        const MutableArrayView result = view(frame_.results, i);
+        ask_for_huge_pages(result);
+        return result;
+    }
 
     std::int64_t integer(const char* name) const { return attribute<std::int64_t>(name, Type::int64); }
     double number(const char* name) const { return attribute<double>(name, Type::float64); }

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -45,38 +44,37 @@ _NO_CLASS = -1
 
 
 def _register() -> None:
-    partitionable = getattr(jax.ffi, "register_ffi_target_as_batch_partitionable", lambda name: None)
     handlers = _core.jax_handlers()
     refusal = handlers.pop("other_platform")
     for name, handler in handlers.items():
-        # A target of either name is the same handler. XLA may cut the leading axes of the calls of one of them.
-        for target in (_target(name, True), _target(name, False)):
-            jax.ffi.register_ffi_target(target, handler, platform="cpu")
-            for platform in ("CUDA", "ROCM"):
-                jax.ffi.register_ffi_target(target, refusal, platform=platform)
-        partitionable(_target(name, True))
-
-
-def _target(name: str, rows: bool) -> str:
-    return f"logitloss_{name}{'_of_rows' if rows else ''}"
+        jax.ffi.register_ffi_target(f"logitloss_{name}", handler, platform="cpu")
+        for platform in ("CUDA", "ROCM"):
+            jax.ffi.register_ffi_target(f"logitloss_{name}", refusal, platform=platform)
 
 
 _register()
 
 
-def _call(name: str, rows: bool, results: Sequence[tuple[tuple[int, ...], Any]], *operands: Array, **options: Any) -> Any:
-    """Results of a handler. `rows`: whatever axes come before the last one are a batch."""
-    varying: frozenset[str] = frozenset()
-    if hasattr(jax, "typeof"):  # axes of a mesh, inside shard_map, along which an operand differs
-        of_operands = [getattr(jax.typeof(operand), "vma", frozenset()) for operand in operands]
-        varying = frozenset().union(*of_operands)
-        operands = tuple(
-            jax.lax.pcast(operand, tuple(varying - its), to="varying") if varying - its else operand
-            for operand, its in zip(operands, of_operands, strict=True)
-        )
-    kind = partial(jax.ShapeDtypeStruct, vma=varying) if varying else jax.ShapeDtypeStruct
-    call = jax.ffi.ffi_call(_target(name, rows), [kind(*result) for result in results], vmap_method="broadcast_all")
-    return call(*operands, **options)
+def _call(name: str, results: Sequence[tuple[tuple[int, ...], Any]], *operands: Array, **options: Any) -> Any:
+    """Results of a handler, of these shapes and dtypes."""
+    shapes = [jax.ShapeDtypeStruct(*result) for result in results]
+    call = jax.ffi.ffi_call(f"logitloss_{name}", shapes, vmap_method="broadcast_all")
+    varying = frozenset().union(*map(_varying, operands))
+    return [_varied(result, varying) for result in call(*(_varied(one, varying) for one in operands), **options)]
+
+
+def _varying(array: Array) -> frozenset[str]:
+    """Inside shard_map: the axes of the mesh along which an array may differ, where this version of JAX tracks them."""
+    kind = jax.typeof(array) if hasattr(jax, "typeof") else None
+    axes: frozenset[str] = getattr(getattr(kind, "manual_axis_type", kind), "varying", getattr(kind, "vma", frozenset()))
+    return axes
+
+
+def _varied(array: Array, axes: frozenset[str]) -> Array:
+    missing = tuple(axes - _varying(array))
+    if not missing:
+        return array
+    return jax.lax.pcast(array, missing, to="varying") if hasattr(jax.lax, "pcast") else jax.lax.pvary(array, missing)
 
 
 def _wide(dtype: Any) -> Any:
@@ -207,14 +205,13 @@ class _CrossEntropy(_Loss):
         return _without(x.shape, self.axis), _wide(x.dtype)
 
     def value(self, x: Array, beside: Array) -> Array:
-        (losses,) = _call("cross_entropy", self.axis == -1, [self._losses(x)], x, beside, **self._options())
+        (losses,) = _call("cross_entropy", [self._losses(x)], x, beside, **self._options())
         of_indices = beside.ndim != x.ndim
         return losses.astype(x.dtype if of_indices else jnp.promote_types(x.dtype, beside.dtype))
 
     def gradient(self, x: Array, beside: Array, upstream: Array) -> Array:
         results = [self._losses(x), (x.shape, x.dtype)]
-        name = "cross_entropy_gradient"
-        return _call(name, self.axis == -1, results, x, beside, upstream, **self._options())[1]
+        return _call("cross_entropy_gradient", results, x, beside, upstream, **self._options())[1]
 
     def slope(self, x: Array, beside: Array) -> Array:
         return -(1 - self.smoothing) * jax.nn.log_softmax(x, self.axis)
@@ -244,11 +241,11 @@ class _BinaryCrossEntropy(_Loss):
     """Labels have the shape of x."""
 
     def value(self, x: Array, beside: Array) -> Array:
-        (losses,) = _call("binary_cross_entropy", True, [(x.shape, _wide(x.dtype))], x, beside)
+        (losses,) = _call("binary_cross_entropy", [(x.shape, _wide(x.dtype))], x, beside)
         return losses.astype(x.dtype)
 
     def gradient(self, x: Array, beside: Array, upstream: Array) -> Array:
-        (gradient,) = _call("binary_cross_entropy_gradient", True, [(x.shape, x.dtype)], x, beside, upstream)
+        (gradient,) = _call("binary_cross_entropy_gradient", [(x.shape, x.dtype)], x, beside, upstream)
         return gradient
 
     def slope(self, x: Array, beside: Array) -> Array:
@@ -278,7 +275,7 @@ class _LogSumExp(_Loss):
     def _call(self, name: str, results: Any, *operands: Array) -> Any:
         bits = sum(1 << (-axis - 1) for axis in self.axes)
         operands = tuple(operand for operand in operands if operand is not None)
-        return _call(name, self.axes == (-1,), results, *operands, axes=np.int64(bits))
+        return _call(name, results, *operands, axes=np.int64(bits))
 
     def _values(self, x: Array) -> tuple[tuple[int, ...], Any]:
         return _without(x.shape, *self.axes), _wide(x.dtype)
