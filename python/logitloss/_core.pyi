@@ -187,5 +187,5 @@ def sigmoid_focal_loss_grad_hess(
     label_smoothing: float, ignore_value: float | None, grad_out: _Out, hess_out: _Out, num_threads: _Threads, /
 ) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
 
-# ----------------------------------------------------------------------------------------------- handlers of logitloss.jax
+# -------------------------------------------------------------------------------------------- handlers of logitloss.jax
 def jax_handlers() -> dict[str, Any]: ...

@@ -11,8 +11,8 @@ have, in place of ``optax.softmax_cross_entropy_with_integer_labels``, ``optax.s
         return cross_entropy(network(parameters, images), labels).mean()
 
 Values and gradients come from the kernels of this library, by custom calls of XLA. The gradient may be differentiated
-again; forward mode (``jax.jvp`` of these functions themselves) is refused, as of any ``jax.custom_vjp``. JAX is imported
-by this module and by no other.
+again; forward mode (``jax.jvp`` of these functions themselves) is refused, as of any ``jax.custom_vjp``. JAX is
+imported by this module and by no other.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from . import _core
 try:
     import jax
     import jax.numpy as jnp
-except ImportError as error:
-    raise ImportError("logitloss.jax needs jax: pip install 'logitloss[jax]'") from error
+except ImportError as _missing:
+    raise ImportError("logitloss.jax needs jax: pip install 'logitloss[jax]'") from _missing
 if jax.__version_info__ < (0, 5, 0):
     raise ImportError(f"logitloss.jax needs jax 0.5.0 or later, for jax.ffi; this is {jax.__version__}")
 import jax.ffi
@@ -66,7 +66,8 @@ def _call(name: str, results: Sequence[tuple[tuple[int, ...], Any]], *operands: 
 def _varying(array: Array) -> frozenset[str]:
     """Inside shard_map: the axes of the mesh along which an array may differ, where this version of JAX tracks them."""
     kind = jax.typeof(array) if hasattr(jax, "typeof") else None
-    axes: frozenset[str] = getattr(getattr(kind, "manual_axis_type", kind), "varying", getattr(kind, "vma", frozenset()))
+    kind = getattr(kind, "manual_axis_type", kind)
+    axes: frozenset[str] = getattr(kind, "varying", getattr(kind, "vma", frozenset()))
     return axes
 
 
@@ -82,10 +83,10 @@ def _wide(dtype: Any) -> Any:
     return jnp.promote_types(dtype, jnp.float32)
 
 
-# -------------------------------------------------------------------------------------- derivatives of any of the losses
+# ------------------------------------------------------------------------------------- derivatives of any of the losses
 #
-# A loss is a function of logits x, differentiable, and of something beside them: labels, or a mask, or None. Its gradient
-# is a kernel too. What is below makes derivatives of any order of the two.
+# A loss is a function of logits x, differentiable, and of something beside them: labels, or a mask, or None. Its
+# gradient is a kernel too. What is below makes derivatives of any order of the two.
 
 
 class _Loss:
@@ -163,8 +164,8 @@ def _gradient_jvp(loss: _Loss, primals: Any, tangents: Any) -> tuple[Array, Arra
 _value.defjvp(_value_jvp, symbolic_zeros=True)
 _gradient.defjvp(_gradient_jvp, symbolic_zeros=True)
 
-# The same with a backward pass that is the kernel of the gradient and keeps nothing but the arguments. The primal that is
-# kept is not what a jvp would make of it: a product of the logits' size, and the gradient as a residual.
+# The value with a backward pass that is the kernel of the gradient and keeps nothing but the arguments. From the jvp
+# JAX would make one that keeps a gradient and multiplies it.
 _loss_of: Any = jax.custom_vjp(_value_of, nondiff_argnums=(0,))
 
 
@@ -363,7 +364,7 @@ def _take(array: Array, indices: Array, axis: int) -> Array:
     return jnp.take_along_axis(array, jnp.expand_dims(indices, axis), axis, mode="fill").squeeze(axis)
 
 
-def _row_losses(axis: int, smoothing: float, logits: Array, labels: Array, mask: Array | None) -> Array:
+def _row_losses(axis: int, smoothing: float, logits: Array, labels: Array, mask: Array) -> Array:
     """Cross-entropy of rows, without its value for rows of which nothing is left."""
     classes = logits.shape[axis]
     if labels.ndim != logits.ndim:
@@ -439,7 +440,57 @@ def cross_entropy(
     where: ArrayLike | None = None,
     label_smoothing: float = 0.0,
 ) -> Array:
-    """Softmax cross-entropy of each row, in nats."""
+    """Softmax cross-entropy of each row, in nats, from class indices or probabilities.
+
+    With L the log-sum-exp of a row of C logits z and e the smoothing::
+
+        class indices        (1-e) (L - z_y) + (e/C) sum_j (L - z_j)
+        class probabilities  sum_j ((1-e) t_j + e/C) (L - z_j)
+
+    The first is ``optax.softmax_cross_entropy_with_integer_labels``, the second ``optax.softmax_cross_entropy``, whose
+    labels ``optax.smooth_labels`` may have made. Rows that are all but certain keep a loss and a gradient: a target
+    that leads by 40 costs 4e-18, not 0.
+
+    Parameters
+    ----------
+    logits : array of floats
+        Rows of logits along `axis`.
+    labels : array
+        Class indices: integers, of the shape of `logits` without `axis`. Negative ones count from the end; one that is
+        still no class gives NaN. Or probabilities of any real dtype, with as many axes as `logits`.
+    axis : int, tuple of ints or None
+        The class axis. Several are taken together; an index counts through them, the last running fastest. None: all.
+    where : array of bools, optional
+        What counts: classes, with as many axes as `logits`; or rows, without the class axis. A class that does not
+        count is no part of the sum, and the loss of a row without any is 0. The logit of a class index counts always.
+    label_smoothing : float
+        e in [0, 1]; a Python number.
+
+    Returns
+    -------
+    jax.Array
+        One loss a row, of the dtype of `logits` (probabilities: of what it and theirs promote to).
+
+    Raises
+    ------
+    TypeError
+        Logits that are no floats; labels that are neither of the two.
+    ValueError
+        Shapes, an axis or a smoothing that do not fit.
+
+    Notes
+    -----
+    Differentiable with respect to `logits` and probabilities, in reverse mode, to any order. `where` with classes makes
+    a copy of the logits, with rows it makes none.
+
+    Examples
+    --------
+    ::
+
+        from logitloss.jax import cross_entropy
+
+        loss, gradient = jax.jit(jax.value_and_grad(lambda z: cross_entropy(z, labels).mean()))(logits)
+    """
     logits, labels = _floating(logits, "logits"), jnp.asarray(labels)
     axes = _from_end(axis, logits.ndim)
     if labels.ndim != logits.ndim and not (
@@ -451,15 +502,51 @@ def cross_entropy(
         )
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing: got {label_smoothing}, expected a number in [0, 1]")
-    return _cross_entropy(axes, float(label_smoothing), logits, labels, _mask(where))
-
-
-def _mask(where: ArrayLike | None) -> Array | None:
-    return None if where is None else jnp.asarray(where, bool)
+    mask = _mask(where)
+    if mask is not None and mask.ndim not in (logits.ndim, logits.ndim - len(axes)):
+        raise ValueError(f"where: got shape {mask.shape}, expected one like {logits.shape} or that without {axis}")
+    return _cross_entropy(axes, float(label_smoothing), logits, labels, mask)
 
 
 def binary_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
-    """Binary cross-entropy of each logit, in nats."""
+    """Binary cross-entropy of each logit, in nats: ``optax.sigmoid_binary_cross_entropy``.
+
+    For logits x and labels t in [0, 1]::
+
+        t softplus(-x) + (1-t) softplus(x)
+
+    Both ends keep a loss and a gradient: x = -40 and t = 0 give 4.2e-18.
+
+    Parameters
+    ----------
+    logits : array of floats
+    labels : array
+        Of any real dtype; broadcasts with `logits`.
+
+    Returns
+    -------
+    jax.Array
+        One loss an element, of the dtype of `logits`.
+
+    Raises
+    ------
+    TypeError
+        Logits that are no floats.
+    ValueError
+        Shapes that do not broadcast.
+
+    Notes
+    -----
+    Differentiable with respect to both, in reverse mode, to any order.
+
+    Examples
+    --------
+    ::
+
+        from logitloss.jax import binary_cross_entropy
+
+        gradient = jax.jit(jax.grad(lambda x: binary_cross_entropy(x, labels).mean()))(logits)
+    """
     return _binary_cross_entropy(_floating(logits, "logits"), jnp.asarray(labels))
 
 
@@ -471,10 +558,56 @@ def logsumexp(
     return_sign: bool = False,
     where: ArrayLike | None = None,
 ) -> Any:
-    """Logarithm of the sum of exponentials."""
+    """Logarithm of the sum of exponentials: ``jax.nn.logsumexp``, and of scipy.special but for `where`.
+
+    ::
+
+        log sum_j exp(a_j)
+
+    Parameters
+    ----------
+    a : array
+        Integers and bools become floats.
+    axis : int, sequence of ints or None
+        What is summed over. None: everything.
+    b : array, optional
+        Weights of the exponentials. With them, with `return_sign` or with complex numbers this is JAX's own function.
+    keepdims : bool
+        Whether the axes that are summed over stay, with length 1.
+    return_sign : bool
+        Whether the result is a pair, with the sign of the sum.
+    where : array of bools, optional
+        What is part of the sum; broadcasts with `a`.
+
+    Returns
+    -------
+    jax.Array
+        Of the dtype of `a`; -inf where nothing is summed.
+
+    Raises
+    ------
+    ValueError
+        An axis or a shape that does not fit.
+
+    Notes
+    -----
+    Differentiable with respect to `a`, in reverse mode, to any order.
+
+    Examples
+    --------
+    ::
+
+        from logitloss.jax import logsumexp
+
+        normalizer = logsumexp(scores, axis=-1)
+    """
     a = jnp.asarray(a)
     if b is not None or return_sign or jnp.issubdtype(a.dtype, jnp.complexfloating):
         return jax.nn.logsumexp(a, axis, b, keepdims, return_sign, where)
     if not jnp.issubdtype(a.dtype, jnp.floating):
         a = a.astype(jnp.result_type(a, 1.0))
     return _logsumexp(_from_end(axis, a.ndim), bool(keepdims), a, _mask(where))
+
+
+def _mask(where: ArrayLike | None) -> Array | None:
+    return None if where is None else jnp.asarray(where, bool)
