@@ -215,7 +215,10 @@ class _CrossEntropy(_Loss):
         return _call("cross_entropy_gradient", results, x, beside, upstream, **self._options())[1]
 
     def slope(self, x: Array, beside: Array) -> Array:
-        return -(1 - self.smoothing) * jax.nn.log_softmax(x, self.axis)
+        # A class at -inf is masked: 0 there, and not the infinity that a factor of 0 would turn into NaN.
+        masked = x == -jnp.inf
+        finite = jnp.where(jnp.all(masked, self.axis, keepdims=True), 0, x)
+        return jnp.where(masked, 0, -(1 - self.smoothing) * jax.nn.log_softmax(finite, self.axis))
 
     def second(self, x: Array, beside: Array, upstream: Array, dx: Array, dbeside: Array) -> Array:
         # Of upstream (p T - t'), T the sum of the row's smoothed labels t'.
@@ -286,6 +289,8 @@ class _LogSumExp(_Loss):
         return values.astype(x.dtype)
 
     def gradient(self, x: Array, beside: Array, upstream: Array) -> Array:
+        if beside is not None:  # of a row that is masked out altogether it is 0, as in JAX
+            upstream = jnp.where(jnp.any(jnp.broadcast_to(beside, x.shape), self.axes), upstream, 0)
         results = [self._values(x), (x.shape, x.dtype)]
         return self._call("logsumexp_gradient", results, x, upstream, beside)[1]
 
@@ -485,11 +490,15 @@ def cross_entropy(
 
     Examples
     --------
-    ::
-
-        from logitloss.jax import cross_entropy
-
-        loss, gradient = jax.jit(jax.value_and_grad(lambda z: cross_entropy(z, labels).mean()))(logits)
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from logitloss.jax import cross_entropy
+    >>> logits, labels = jnp.array([[2.0, 1.0, 0.0], [0.0, 30.0, 0.0]]), jnp.array([0, 1])
+    >>> print(cross_entropy(logits, labels))
+    [4.0760595e-01 1.8715245e-13]
+    >>> print(jax.jit(jax.grad(lambda z: cross_entropy(z, labels).mean()))(logits))
+    [[-1.6737945e-01  1.2236424e-01  4.5015283e-02]
+     [ 4.6788110e-14 -9.3576220e-14  4.6788110e-14]]
     """
     logits, labels = _floating(logits, "logits"), jnp.asarray(labels)
     axes = _from_end(axis, logits.ndim)
@@ -541,11 +550,10 @@ def binary_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
 
     Examples
     --------
-    ::
-
-        from logitloss.jax import binary_cross_entropy
-
-        gradient = jax.jit(jax.grad(lambda x: binary_cross_entropy(x, labels).mean()))(logits)
+    >>> import jax.numpy as jnp
+    >>> from logitloss.jax import binary_cross_entropy
+    >>> print(binary_cross_entropy(jnp.array([0.0, -40.0]), jnp.array([1, 0])))
+    [6.9314718e-01 4.2483543e-18]
     """
     return _binary_cross_entropy(_floating(logits, "logits"), jnp.asarray(labels))
 
@@ -558,11 +566,7 @@ def logsumexp(
     return_sign: bool = False,
     where: ArrayLike | None = None,
 ) -> Any:
-    """Logarithm of the sum of exponentials: ``jax.nn.logsumexp``, and of scipy.special but for `where`.
-
-    ::
-
-        log sum_j exp(a_j)
+    """Logarithm of the sum of exponentials, ``log sum_j exp(a_j)``: ``jax.nn.logsumexp``.
 
     Parameters
     ----------
@@ -595,11 +599,10 @@ def logsumexp(
 
     Examples
     --------
-    ::
-
-        from logitloss.jax import logsumexp
-
-        normalizer = logsumexp(scores, axis=-1)
+    >>> import jax.numpy as jnp
+    >>> from logitloss.jax import logsumexp
+    >>> print(logsumexp(jnp.array([[1.0, 2.0], [0.0, -jnp.inf]]), axis=-1))
+    [2.3132617 0.       ]
     """
     a = jnp.asarray(a)
     if b is not None or return_sign or jnp.issubdtype(a.dtype, jnp.complexfloating):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import inspect
 import re
@@ -34,13 +35,16 @@ def test_the_api_reference_is_what_the_docstrings_say(generator):
 
 
 def test_every_public_function_has_an_entry_with_its_arguments_and_an_example(generator):
-    for owner, public in ((ll, ll.__all__), (boosting, boosting.__all__)):
+    owners = {path.stem: ll for path in generator.pages()} | {"boosting": boosting, "jax": None}
+    if importlib.util.find_spec("jax") is not None:
+        owners["jax"] = importlib.import_module("logitloss.jax")
+    for owner in {id(owner): owner for owner in owners.values() if owner is not None}.values():
         entries = {}
         for path, text in generator.pages().items():
-            if (path.stem == "boosting") == (owner is boosting):
+            if owners[path.stem] is owner:
                 for entry in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
                     entries[entry.split("\n", 1)[0]] = entry
-        assert sorted(entries) == sorted(name for name in public if not name.startswith("__"))
+        assert sorted(entries) == sorted(name for name in owner.__all__ if not name.startswith("__"))
         for name, entry in entries.items():
             if owner is boosting and inspect.isclass(getattr(owner, name)):
                 continue  # made by functions, not by users
