@@ -1,11 +1,13 @@
 // Handlers of custom calls of XLA, which logitloss.jax registers. They run on threads of XLA, without the GIL.
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -64,10 +66,9 @@ void ask_for_huge_pages([[maybe_unused]] const MutableArrayView& array) {
         bytes *= static_cast<std::size_t>(array.shape[i]);
     if (bytes < 2 * huge_page)
         return;
-    const auto begin = reinterpret_cast<std::uintptr_t>(array.data);
-    const std::uintptr_t first = (begin + huge_page - 1) / huge_page * huge_page;
-    const std::uintptr_t last = (begin + bytes) / huge_page * huge_page;
-    madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);  // advice: it may fail
+    const std::size_t before = (huge_page - reinterpret_cast<std::uintptr_t>(array.data) % huge_page) % huge_page;
+    const std::size_t whole = (bytes - before) / huge_page * huge_page;
+    madvise(static_cast<char*>(array.data) + before, whole, MADV_HUGEPAGE);  // advice: it may fail
 #endif
 }
 
@@ -76,8 +77,10 @@ void ask_for_huge_pages([[maybe_unused]] const MutableArrayView& array) {
 class Call {
 public:
     Call(const CallFrame& frame, std::int64_t arguments, std::int64_t results) : frame_(frame) {
-        if (frame.stage != execute_stage || frame.arguments.size != arguments || frame.results.size != results)
-            throw std::invalid_argument("wrong stage or number of operands");
+        if (frame.struct_size < sizeof(CallFrame) || frame.stage != execute_stage)
+            throw std::invalid_argument("not a call of the version of the interface that was agreed on");
+        if (frame.arguments.size != arguments || frame.results.size != results)
+            throw std::invalid_argument("wrong number of operands");
     }
 
     ArrayView argument(int i) const { return view(frame_.arguments, i); }
@@ -104,7 +107,7 @@ private:
     T attribute(const char* name, Type type) const {
         const Attributes& attributes = frame_.attributes;
         for (std::int64_t i = 0; i < attributes.size; ++i) {
-            if (std::string(attributes.names[i]->data, attributes.names[i]->size) != name)
+            if (std::string_view(attributes.names[i]->data, attributes.names[i]->size) != name)
                 continue;
             const Scalar& scalar = *static_cast<const Scalar*>(attributes.values[i]);
             if (attributes.kinds[i] != is_scalar || scalar.type != type)
@@ -119,11 +122,11 @@ private:
     const CallFrame& frame_;
 };
 
-/// How XLA learns which version a handler was written for: its own, if it is one of those that were compared.
+/// How XLA learns which version of the interface a handler was written for, and refuses it if it does not support that:
+/// the newest that XLA has, of those that were compared.
 void answer(const CallFrame& frame, Metadata& metadata) {
-    const int own = frame.api != nullptr ? frame.api->version.minor : oldest_minor_version;
-    metadata.version = {sizeof(Version), nullptr, major_version,
-                        own < newest_minor_version ? own : newest_minor_version};
+    const int newest = frame.api != nullptr ? frame.api->version.minor : oldest_minor_version;
+    metadata.version = {sizeof(Version), nullptr, major_version, std::min(newest, newest_minor_version)};
     metadata.traits = 0;
 }
 

@@ -375,7 +375,6 @@ def test_a_gradient_takes_no_memory_but_its_own():
 
     array = 4 * shape[0] * shape[1]
     assert temporary(lj.cross_entropy, jnp.float32, labels) < array / 100
-    assert temporary(of_indices, jnp.float32, labels) < array / 100  # XLA fuses this one
     for dtype, size, theirs, others in (
         (jnp.bfloat16, array / 2, of_indices, labels),
         (jnp.float32, array, optax.softmax_cross_entropy, jax.ShapeDtypeStruct(shape, jnp.float32)),
@@ -466,7 +465,7 @@ def test_a_handler_that_is_called_wrongly_says_so():
     labels = np.zeros(4, np.int32)
     np.testing.assert_array_equal(call(A["z"], labels, **right), lj.cross_entropy(A["z"], labels))
     for arguments, attributes, message in (
-        ((A["z"],), right, "number of operands"),
+        ((A["z"],), right, "wrong number of operands"),
         ((A["z"], labels), {}, "no attribute axis"),
         ((A["z"], labels), right | {"axis": np.float64(-0.5)}, "no attribute axis of the right kind"),
         ((A["z"], labels), right | {"axis": np.int64(5)}, "axis: got 5"),
