@@ -169,24 +169,20 @@ _gradient.defjvp(_gradient_jvp, symbolic_zeros=True)
 _loss_of: Any = jax.custom_vjp(_value_of, nondiff_argnums=(0,))
 
 
-def _forward(loss: _Loss, x: Any, beside: Any) -> tuple[Array, Any]:
-    wanted = x.perturbed, beside is not None and beside.perturbed
-    others = None if beside is None else beside.value
-    # Residuals are arrays, or no array: () and None say what is wanted.
-    return _value(loss, x.value, others), (x.value, others, *(() if want else None for want in wanted))
+def _forward(loss: _Loss, x: Array, beside: Array) -> tuple[Array, Any]:
+    return _value(loss, x, beside), (x, beside)
 
 
-def _backward(loss: _Loss, saved: Any, upstream: Any) -> tuple[Any, Any]:
-    x, beside, want_x, want_beside = saved
-    if isinstance(upstream, _SymbolicZero):
-        upstream = jnp.zeros(upstream.shape, upstream.dtype)
-    dx = None if want_x is None else _gradient(loss, x, beside, upstream)
-    if want_beside is None:
+def _backward(loss: _Loss, saved: Any, upstream: Array) -> tuple[Array, Any]:
+    x, beside = saved
+    dx = _gradient(loss, x, beside, upstream)
+    if beside is None or not jnp.issubdtype(beside.dtype, jnp.floating):
         return dx, None
+    # Which XLA leaves out if nobody asked for it.
     return dx, (loss.spread(upstream) * loss.slope(x, beside)).astype(beside.dtype)
 
 
-_loss_of.defvjp(_forward, _backward, symbolic_zeros=True)
+_loss_of.defvjp(_forward, _backward)
 
 
 # ---------------------------------------------------------------------------------------------------------- the losses
