@@ -18,5 +18,6 @@ void bind_probabilities(pybind11::module_& module);
 void bind_metrics(pybind11::module_& module);
 void bind_token_logprobs(pybind11::module_& module);
 void bind_hessian(pybind11::module_& module);
+void bind_jax(pybind11::module_& module);
 
 }  // namespace logitloss::python

@@ -39,4 +39,5 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
     logitloss::python::bind_metrics(module);
     logitloss::python::bind_token_logprobs(module);
     logitloss::python::bind_hessian(module);
+    logitloss::python::bind_jax(module);
 }

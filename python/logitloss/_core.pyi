@@ -199,3 +199,6 @@ def sigmoid_focal_loss_grad_hess(
     logits: ArrayLike, target: ArrayLike, hessian: str, alpha: float | None, gamma: float, weight: _Factors,
     label_smoothing: float, ignore_value: float | None, grad_out: _Out, hess_out: _Out, num_threads: _Threads, /
 ) -> tuple[ArrayOrScalar, ArrayOrScalar]: ...
+
+# -------------------------------------------------------------------------------------------- handlers of logitloss.jax
+def jax_handlers() -> dict[str, Any]: ...

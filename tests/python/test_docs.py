@@ -17,7 +17,7 @@ DOCUMENTS = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.m
 SOURCES = [path for folder in ("cpp", "python") for path in (ROOT / folder).rglob("*.[chi]*") if path.is_file()]
 
 # Modules that users import by name; each has a page of that name.
-OPTIONAL = ["boosting", "dask", "mpi", "torch"]
+OPTIONAL = ["boosting", "dask", "jax", "mpi", "torch"]
 
 every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
@@ -55,7 +55,7 @@ def test_every_public_function_has_an_entry_with_its_arguments_and_an_example(ge
     public = public_names(owner)
     assert sorted(entries) == sorted(public)
     for name, entry in entries.items():
-        if owner is ll or not inspect.isclass(public[name]):  # these are made by functions, or are other packages'
+        if owner is ll or not inspect.isclass(public[name]):  # these are made by functions, or belong to other packages
             assert ">>>" in entry, name
             described = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", entry, flags=re.MULTILINE))))
             assert described >= set(inspect.signature(public[name]).parameters), name

@@ -149,6 +149,23 @@ def test_a_language_model_reads_a_licence(tmp_path):
     assert only_number(r"guessed first: ([0-9.]+)%", printed) > 30
 
 
+@need("sklearn", "tqdm", "jax", "optax")
+def test_one_import_gives_jax_the_same_curves(tmp_path):
+    printed = drawn("jax_digits.py", tmp_path)
+    assert only_number(r"largest difference of an epoch's loss: (\S+)", printed) < 1e-4
+    assert len(re.findall(r"a step with \d+ classes: logitloss \S+ ms, optax \S+ ms", printed)) == 2
+
+
+@need("sklearn", "tqdm")
+def test_the_jax_example_says_what_is_missing(tmp_path):
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "jax.py").write_text("raise ImportError('hidden by the test')\n")
+    done = run("jax_digits.py", cwd=tmp_path, path=hidden)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing to compare: hidden by the test" in done.stdout
+
+
 @need("sklearn")
 def test_boosting_packages_learn_the_same(tmp_path):
     printed = drawn("boosting.py", tmp_path)

@@ -272,6 +272,8 @@ def mpiexec(count, *command):
     launcher = program("mpiexec")
     if find_spec("mpi4py") is None or launcher is None:
         pytest.skip("needs mpi4py and mpiexec (pip install mpi4py mpich)")
+    if subprocess.run([sys.executable, "-c", "from mpi4py import MPI"], capture_output=True, check=False).returncode:
+        pytest.skip("mpi4py finds no MPI library that it was made for (pip install mpich)")
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([*MODULES, *filter(None, [os.environ.get("PYTHONPATH")])]),
         "OMPI_ALLOW_RUN_AS_ROOT": "1",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-PEERS = ("numpy", "scipy", "sklearn", "torch", "torch_compile", "jax", "logitloss_torch")
+PEERS = ("numpy", "scipy", "sklearn", "torch", "torch_compile", "jax", "logitloss_torch", "logitloss_jax")
 
 
 def load(wanted: list[str]) -> tuple[list[ModuleType], dict[str, str]]:

@@ -18,8 +18,9 @@ def prepare(num_threads: int) -> None:
     jax.config.update("jax_enable_x64", True)  # otherwise float64 arrays become float32; float32 ones stay
 
 
-def runners(problem: Problem) -> dict[str, Runner]:
-    function = forward_function(problem)
+def runners(problem: Problem, function: Callable | None = None) -> dict[str, Runner]:
+    """Of the operation, or of another function in its place."""
+    function = function or forward_function(problem)
     if problem.differentiates:
         function = value_and_grad(function)
     function = jax.jit(function)
