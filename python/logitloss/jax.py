@@ -75,7 +75,8 @@ def _varied(array: Array, axes: frozenset[str]) -> Array:
     missing = tuple(axes - _varying(array))
     if not missing:
         return array
-    return jax.lax.pcast(array, missing, to="varying") if hasattr(jax.lax, "pcast") else jax.lax.pvary(array, missing)
+    lax: Any = jax.lax  # which of the two it has depends on its version
+    return lax.pcast(array, missing, to="varying") if hasattr(lax, "pcast") else lax.pvary(array, missing)
 
 
 def _wide(dtype: Any) -> Any:
