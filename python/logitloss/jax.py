@@ -28,8 +28,8 @@ from . import _core
 try:
     import jax
     import jax.numpy as jnp
-except ImportError as _missing:
-    raise ImportError("logitloss.jax needs jax: pip install 'logitloss[jax]'") from _missing
+except ModuleNotFoundError as _missing:
+    raise ModuleNotFoundError("logitloss.jax needs jax: pip install 'logitloss[jax]'") from _missing
 if jax.__version_info__ < (0, 5, 0):
     raise ImportError(f"logitloss.jax needs jax 0.5.0 or later, for jax.ffi; this is {jax.__version__}")
 import jax.ffi
@@ -75,7 +75,8 @@ def _varied(array: Array, axes: frozenset[str]) -> Array:
     missing = tuple(axes - _varying(array))
     if not missing:
         return array
-    return jax.lax.pcast(array, missing, to="varying") if hasattr(jax.lax, "pcast") else jax.lax.pvary(array, missing)
+    lax: Any = jax.lax  # which of the two it has depends on its version
+    return lax.pcast(array, missing, to="varying") if hasattr(lax, "pcast") else lax.pvary(array, missing)
 
 
 def _wide(dtype: Any) -> Any:
