@@ -73,8 +73,8 @@ O bound_merge(const StateArray& states, bool class_probabilities, const py::tupl
 }
 
 /// The loss and the gradient, None where they are not asked for. `given`: first_class, num_threads, reduction,
-/// normalizer, whether the loss and whether the gradient are, upstream, grad_out.
-O bound_of_states(const StateArray& states, const O& logits_object, const O& target_object, const py::tuple& kept,
+/// normalizer, whether the loss and whether the gradient are, upstream, grad_out. Without states it checks the others.
+O bound_of_states(const O& states_object, const O& logits_object, const O& target_object, const py::tuple& kept,
                   const py::tuple& given) {
     const py::array logits = as_logits(logits_object, "logits_shard");
     const py::array target = as_array(target_object, "target");
@@ -83,8 +83,13 @@ O bound_of_states(const StateArray& states, const O& logits_object, const O& tar
     row.options.normalizer = as_optional_number(given[3], "normalizer");
     const OptionalArray upstream(given[6], "upstream");
     const Shape rows = shape_without(logits, row.options.axis);
-    Shape expected = shape_of(states);
-    expected.pop_back();
+    std::optional<StateArray> states;
+    Shape expected = rows;
+    if (!states_object.is_none()) {
+        states = states_object.cast<StateArray>();
+        expected = shape_of(*states);
+        expected.pop_back();
+    }
     if (rows != expected && rows.size() < static_cast<std::size_t>(logits.ndim()))
         throw value_error("logits_shard: got rows of shape " + shape_text(rows) + ", expected " + shape_text(expected));
     std::optional<Result> loss, grad;
@@ -96,9 +101,10 @@ O bound_of_states(const StateArray& states, const O& logits_object, const O& tar
     const ArrayView target_view = view_of(target, "target");
     const MutableArrayView loss_view = loss ? loss->view("out") : MutableArrayView{};
     const MutableArrayView grad_view = grad ? grad->view("grad_out") : MutableArrayView{};
-    without_gil(logits.size() + states.size(), [&] {
-        cross_entropy_of_states(logits_view, target_view, row.range, states_in(states), upstream.view, loss_view,
-                                grad_view, row.options);
+    const CrossEntropyState* const first = states ? states_in(*states) : nullptr;
+    without_gil(logits.size() + (states ? states->size() : target.size()), [&] {
+        cross_entropy_of_states(logits_view, target_view, row.range, first, upstream.view, loss_view, grad_view,
+                                row.options);
     });
     return py::make_tuple(loss ? loss->value() : py::none(), grad ? grad->value() : py::none());
 }

@@ -25,7 +25,7 @@ struct CrossEntropyState {
     double aside_class = -1.0;                                   ///< the one set aside; -1: none of these
     double aside_logit = -std::numeric_limits<double>::infinity();
     double gaps = 0.0;        ///< sum_j q_j (z_max - z_j), of all classes
-    double mass = 0.0;        ///< sum_j q_j of those that are not set aside
+    double mass = 0.0;        ///< sum_j q_j of those that are not set aside; -0: all q_j of the row are 0
     double aside_mass = 0.0;  ///< and of the one that is
     double reference = 0.0;
 };
@@ -59,7 +59,7 @@ void merge_cross_entropy_states(const CrossEntropyState* states, std::size_t row
 /// weights and logits that keep sums of products with them within float64. `grad` has the shape and dtype of
 /// `logits_shard` and may be that; `loss` and `grad` may both be left out. A shard of no class, and no `grad`, asks for the
 /// loss alone. Throws as cross_entropy_value_and_grad does, and value_error for states that lack a class or have other
-/// `digits` than the shard.
+/// `digits` than the shard. Without `states` arguments are checked, and that is all.
 void cross_entropy_of_states(const ArrayView& logits_shard, const ArrayView& target, const ClassRange& range,
                              const CrossEntropyState* states, const ArrayView& upstream, const MutableArrayView& loss,
                              const MutableArrayView& grad, const CrossEntropyOptions& options = {});

@@ -108,6 +108,8 @@ void run_of_states(const ArrayView& logits, const ArrayView& target, const Class
                    const MutableArrayView& grad, const CrossEntropyOptions& options) {
     const LogitCall call("logits_shard", logits, target, upstream, loss, grad, options,
                          {range.first_class, range.num_classes, states});
+    if (states == nullptr)
+        return;
     check_states(call);
     with_arithmetic_type(call.input.view.dtype, [&](auto number) {
         const double sum = ShardRows<decltype(number)>(call, nullptr).run();

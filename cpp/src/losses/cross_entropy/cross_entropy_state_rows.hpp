@@ -109,6 +109,7 @@ private:
     }
 
     void sum_row(const RowPlace& place, CrossEntropyState& state, Worker& scratch) const {
+        state.mass = no_mass;
         if (plan_.blocks == 0)
             return;
         const T reference = reference_of(place, scratch.row);
@@ -131,9 +132,24 @@ private:
             for (const RowBlock<T>& block : scratch.blocks)
                 state.gaps += block.gaps;
         }
-        state.mass = row.other_mass;
+        const bool sums_to_0 = row.other_mass == 0.0 && row.aside_mass == 0.0;
+        if (!sums_to_0 || any_coefficient(place, scratch.row))
+            state.mass = row.other_mass + 0.0;
         state.aside_mass = row.aside_mass;
         state.reference = static_cast<double>(reference);
+    }
+
+    /// Whether one is not 0; of sums that are, signs may have cancelled.
+    bool any_coefficient(const RowPlace& place, Scratch<T>& scratch) const {
+        if (rows_.set_aside() == SetAside::target)
+            return true;
+        bool any = false;
+        for (std::size_t b = 0; b < plan_.blocks; ++b)
+            rows_.coefficients(place, b * block_size, length(b), scratch)
+                .for_pieces(length(b), [&](std::size_t, std::size_t count, const double* q) {
+                    any = any || std::any_of(q, q + count, [](double one) { return one != 0.0; });
+                });
+        return any;
     }
 
     RowBlock<T> sum_block(const RowPlace& place, std::size_t b, T reference, Scratch<T>& scratch) const {
@@ -172,13 +188,18 @@ private:
     }
     static bool needs_float64(const CrossEntropyState& state) { return state.exponent != state.exponent; }
 
+    /// Whether logits decide about the row. Without any coefficient its loss is 0, as in ExactRows::sum.
+    bool counts(const RowTile& tile, const RowLanes<T>& sums, std::size_t r) const {
+        return sums.reads(r) && (call_.options.z_loss != 0.0 || has_mass(state_of(tile.place(r))));
+    }
+
     void end_rows(const RowTile& tile, RowLanes<T>& sums) const {
         for (std::size_t r = 0; r < tile.lanes; ++r)
-            set_lane(r < tile.count && sums.reads(r) ? state_of(tile.place(r)) : CrossEntropyState{}, r, sums);
+            set_lane(r < tile.count && counts(tile, sums, r) ? state_of(tile.place(r)) : CrossEntropyState{}, r, sums);
         sums.aside.max = sums.max;
         detail::kernels().of<T>().aside_ends(&sums.aside, tile.lanes, rows_.end_parts());
         for (std::size_t r = 0; r < tile.count; ++r)
-            if (sums.reads(r) && needs_float64(state_of(tile.place(r))))
+            if (counts(tile, sums, r) && needs_float64(state_of(tile.place(r))))
                 end_in_float64(state_of(tile.place(r)), r, sums);
         sums.referenced = true;
         rows_.finish_rows(tile, sums);
@@ -215,6 +236,7 @@ private:
             write = rows_.skip(place);
         else
             refer(place, state_of(place), r, scratch, write);
+        write.zero |= !counts(tile, sums, r) && write.scale == 0.0;
         for (std::size_t b = 0; b < plan_.blocks; ++b)
             rows_.write(place, write, b * block_size, length(b), nullptr, scratch.row);
     }

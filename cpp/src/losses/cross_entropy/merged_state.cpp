@@ -164,16 +164,18 @@ private:
     void add_linear(CrossEntropyState& all) const {
         const double top = larger(all.max, all.aside_logit);
         StridedSum gaps, others;
+        bool any = false;
         for (std::size_t s = 0; s < shards_; ++s) {
             const CrossEntropyState& state = states_[s];
             const double own = larger(state.max, state.aside_logit);
             const double drop = top - ((std::isfinite(own) ? own : 0.0) + offset(s).high);
             const double mass = state.mass + state.aside_mass;
+            any = any || has_mass(state);
             gaps.add(s, state.gaps + (mass == 0.0 || !std::isfinite(top) ? 0.0 : mass * drop));
             others.add(s, s == leader_ ? state.mass : mass);
         }
         all.gaps = gaps.total();
-        all.mass = others.total();
+        all.mass = any ? others.total() + 0.0 : no_mass;
     }
 
     /// 2^n

@@ -27,6 +27,10 @@ struct Power {
 
 Power exp_of(const Offset& x);
 
+/// CrossEntropyState::mass where no class has a coefficient; sums that cancel are +0.
+constexpr double no_mass = -0.0;
+inline bool has_mass(const CrossEntropyState& state) { return state.mass != 0.0 || !std::signbit(state.mass); }
+
 /// The state of all `shards` together. `largest`: which class is set aside, the row's largest or the target; `scale`:
 /// what logits are multiplied by.
 CrossEntropyState merged(const CrossEntropyState* states, std::size_t shards, bool largest, double scale);
