@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +17,14 @@ from ._types import Array, ArrayOrScalar, Reduction
 # Numbers of one shard, of which these come first.
 _NUMBERS = _core.cross_entropy_state_numbers
 _FIRST, _END, _DIGITS = range(3)
+
+
+class _Piece(NamedTuple):
+    """Some classes, and what is known of each row from them: rows x numbers."""
+
+    first: int
+    end: int
+    states: NDArray[np.float64]
 
 
 class CrossEntropyState:
@@ -110,11 +119,10 @@ class CrossEntropyState:
         self._first_class = _arrays.as_integer(first_class, "first_class")
         states = _core.cross_entropy_states(shard, labels, self._options, (self._first_class, num_threads))
         self._target = labels.copy() if labels.ndim == shard.ndim - 1 else None
-        count = shard.shape[self._options[0]]
-        self._ranges: list[tuple[int, int]] = []
-        self._states = states[..., np.newaxis, :][..., : min(count, 1), :]
-        if count:
-            self._set_states([(self._first_class, self._first_class + count)], self._states)
+        self._rows = states.shape[:-1]
+        self._digits: int | None = 53 if shard.dtype.kind in "biu" or shard.dtype.itemsize == 8 else 24
+        end = self._first_class + shard.shape[self._options[0]]
+        self._set_pieces([_Piece(self._first_class, end, states)] if end > self._first_class else [])
 
     def _set_options(self, num_classes: int, options: tuple[Any, ...]) -> None:
         """Kept as they are handed to the extension; arrays are the state's own."""
@@ -128,17 +136,23 @@ class CrossEntropyState:
             self._num_classes,
         )
 
-    def _set_states(self, ranges: list[tuple[int, int]], states: NDArray[np.float64]) -> None:
-        """Takes the states of shards, rows x shards x numbers; those of all classes become one."""
-        if self._missing(ranges) is None:
-            states = _core.merge_cross_entropy_states(states, self._target is None, self._options)[..., np.newaxis, :]
-            ranges = [(0, self._num_classes)]
-        self._ranges, self._states = ranges, states
+    def _set_pieces(self, pieces: list[_Piece]) -> None:
+        """Takes shards in the order of their classes; those of all classes become one."""
+        self._pieces = pieces
+        if self._missing() is None:
+            merged = _core.merge_cross_entropy_states(self._side_by_side(), self._target is None, self._options)
+            self._pieces = [_Piece(0, self._num_classes, merged)]
 
-    def _missing(self, ranges: list[tuple[int, int]]) -> tuple[int, int] | None:
+    def _side_by_side(self) -> NDArray[np.float64]:
+        """Rows x shards x numbers."""
+        if not self._pieces:
+            return np.empty((*self._rows, 0, _NUMBERS))
+        return np.stack([piece.states for piece in self._pieces], axis=-2)
+
+    def _missing(self) -> tuple[int, int] | None:
         """The first classes that no shard has."""
         reached = 0
-        for first, end in [*ranges, (self._num_classes, self._num_classes)]:
+        for first, end in [*((p.first, p.end) for p in self._pieces), (self._num_classes, self._num_classes)]:
             if first > reached:
                 return reached, first
             reached = end
@@ -197,7 +211,9 @@ class CrossEntropyState:
             raise ValueError(f"target: got shape {state._target.shape}, expected {numbers.shape[:-1]}")
         ranges = _ranges_of(states, state._num_classes)
         state._first_class = ranges[0][0] if ranges else 0
-        state._set_states(ranges, states)
+        state._rows = numbers.shape[:-1]
+        state._digits = int(states[..., _DIGITS].flat[0]) if ranges else None
+        state._set_pieces([_Piece(*limits, states[..., s, :]) for s, limits in enumerate(ranges)])
         return state
 
     def to_array(self) -> NDArray[np.float64]:
@@ -209,9 +225,7 @@ class CrossEntropyState:
             Of the shape of the per-row loss, and a last axis of 12 numbers a shard, 12 in all if the state has all
             classes. The first two are the first class of a shard and the one behind its last.
         """
-        *rows, shards, numbers = self._states.shape
-        array: NDArray[np.float64] = self._states.reshape(*rows, shards * numbers).copy()
-        return array
+        return self._side_by_side().reshape(*self._rows, len(self._pieces) * _NUMBERS)
 
     def merge(self, other: CrossEntropyState) -> CrossEntropyState:
         """Add the classes that another state has seen and return the state itself; the other one stays as it is.
@@ -237,39 +251,35 @@ class CrossEntropyState:
         if not isinstance(other, CrossEntropyState):
             raise TypeError(f"other: got {type(other).__name__}, expected a CrossEntropyState")
         self._check_same(other)
-        self._add(other._ranges, other._states, "other")
+        self._add(other._pieces, "other")
+        if self._digits is None:
+            self._digits = other._digits
         return self
 
-    def _add(self, ranges: list[tuple[int, int]], states: NDArray[np.float64], name: str) -> None:
-        """Takes the states of other shards, rows x shards x numbers."""
-        every = self._ranges + ranges
-        order = sorted(range(len(every)), key=every.__getitem__)
-        every = [every[i] for i in order]
-        for (_, end), (first, _) in itertools.pairwise(every):
-            if first < end:
-                raise ValueError(f"{name}: got class {first} twice, expected shards that do not overlap")
-        if every:
-            self._set_states(every, np.concatenate([self._states, states], axis=-2)[..., order, :])
+    def _add(self, pieces: Iterable[_Piece], name: str) -> None:
+        every = sorted([*self._pieces, *pieces], key=lambda piece: (piece.first, piece.end))
+        for left, right in itertools.pairwise(every):
+            if right.first < left.end:
+                raise ValueError(f"{name}: got class {right.first} twice, expected shards that do not overlap")
+        self._set_pieces(every)
 
     def _over(self, num_classes: int) -> CrossEntropyState:
         """A state of the same rows that has seen no class, of so many."""
         state = copy.copy(self)
         state._num_classes = num_classes
         state._options = (*self._options[:-1], num_classes)
-        state._ranges, state._states = [], self._states[..., :0, :]
+        state._pieces = []
         return state
 
     def _check_same(self, other: CrossEntropyState) -> None:
-        rows, other_rows = self._states.shape[:-2], other._states.shape[:-2]
-        if rows != other_rows:
-            raise ValueError(f"other: got rows of shape {other_rows}, expected {rows}")
+        if self._rows != other._rows:
+            raise ValueError(f"other: got rows of shape {other._rows}, expected {self._rows}")
         for name, ours, theirs in zip(_OPTION_NAMES, self._options, other._options, strict=True):
             if name != "axis" and not _same(ours, theirs):
                 raise ValueError(f"other: got another {name}, expected that of this state")
         if not _same(self._target, other._target):
             raise ValueError("other: got another target, expected that of this state")
-        digits = self._states[..., _DIGITS].flat[:1].tolist() + other._states[..., _DIGITS].flat[:1].tolist()
-        if len(set(digits)) > 1:
+        if len({self._digits, other._digits} - {None}) > 1:
             raise ValueError("other: got a state of float64 logits beside one of others, expected one arithmetic")
 
     def loss(
@@ -292,11 +302,10 @@ class CrossEntropyState:
         ValueError
             If a class is missing, and for options that do not fit.
         """
-        shape = list(self._states.shape[:-2])
+        shape = list(self._rows)
         axis = self._options[0]
         shape.insert(axis if axis >= 0 else axis + len(shape) + 1, 0)
-        wide = self._states[..., _DIGITS].flat[:1].tolist() == [53.0]
-        nothing = np.empty(shape, np.float64 if wide else np.float32)
+        nothing = np.empty(shape, np.float64 if self._digits == 53 else np.float32)
         loss, _ = self._end(nothing, nothing, 0, num_threads, reduction, normalizer, True, False, None, None)
         return loss
 
@@ -364,16 +373,30 @@ class CrossEntropyState:
         )
 
     def _end(self, logits: ArrayLike, probabilities: ArrayLike | None, *arguments: Any) -> tuple[Any, Any]:
-        missing = self._missing(self._ranges)
-        rows = self._states.shape[:-2]
-        if missing is not None and math.prod(rows):
+        missing = self._missing()
+        if missing is not None and math.prod(self._rows):
             raise ValueError(
                 f"state: got no classes [{missing[0]}, {missing[1]}), expected shards that cover all "
                 f"{self._num_classes}"
             )
-        states = self._states[..., 0, :] if missing is None else np.empty((*rows, _NUMBERS))
-        target = probabilities if self._target is None else self._target
-        return _core.cross_entropy_of_states(states, logits, target, self._options, arguments)
+        states = self._pieces[0].states if missing is None else np.empty((*self._rows, _NUMBERS))
+        return _core.cross_entropy_of_states(states, logits, self._labels(probabilities), self._options, arguments)
+
+    def _check_end(
+        self,
+        logits_shard: ArrayLike,
+        target: ArrayLike | None,
+        reduction: Reduction,
+        normalizer: float | None,
+        upstream: ArrayLike | None,
+        grad_out: Array | None,
+    ) -> None:
+        """Raises for what `loss` and `grad` would raise for, but missing classes."""
+        arguments = (self._first_class, None, reduction, normalizer, True, grad_out is not None, upstream, grad_out)
+        _core.cross_entropy_of_states(None, logits_shard, self._labels(target), self._options, arguments)
+
+    def _labels(self, probabilities: ArrayLike | None) -> ArrayLike | None:
+        return probabilities if self._target is None else self._target
 
 
 _OPTION_NAMES = (

@@ -118,7 +118,6 @@ def cross_entropy_value_and_grad(
     failure: Exception | None = None
     message: tuple[Any, ...]
     try:
-        _check_output(grad_out, shard)
         state = CrossEntropyState(
             shard,
             target,
@@ -128,11 +127,12 @@ def cross_entropy_value_and_grad(
             num_threads=num_threads,
             **options,  # type: ignore[arg-type]
         )
+        state._check_end(shard, target, reduction, normalizer, upstream, grad_out)
         of_end = {"num_classes": num_classes, "reduction": reduction, "normalizer": normalizer, "upstream": upstream}
-        message = (None, _shared(state, shard, options | of_end), state._ranges, state._states)
+        message = (None, _shared(state, options | of_end), state._pieces)
     except Exception as error:  # which the other ranks are to know
-        failure = error
-        message = ((isinstance(error, TypeError), str(error)), None, None, None)
+        failure = _said_of_classes(error)
+        message = ((isinstance(error, TypeError), str(failure)), None, None)
     received = comm.allgather(message)
     if failure is not None:
         raise failure
@@ -145,24 +145,30 @@ def cross_entropy_value_and_grad(
     )
 
 
-def _shared(state: CrossEntropyState, shard: ArrayLike, options: dict[str, Any]) -> dict[str, Any]:
+def _said_of_classes(error: Exception) -> Exception:
+    """The error, in which no number stands for one that nobody knows yet."""
+    text = str(error)
+    unknown = str(_UNKNOWN)
+    return ValueError(text.replace(unknown, "num_classes")) if unknown in text else error
+
+
+def _shared(state: CrossEntropyState, options: dict[str, Any]) -> dict[str, Any]:
     """What ranks must agree on, so that it can be compared."""
-    dtype = _arrays.as_array(shard, "shard").dtype
     return {
-        "rows": state._states.shape[:-2],
-        "arithmetic": "float64" if dtype.kind in "biu" or dtype.itemsize == 8 else "float32",
-        "target": _fingerprint(state._target),
+        "rows": state._rows,
+        "arithmetic": "float64" if state._digits == 53 else "float32",
+        "target": _fingerprint(state._target, np.int64),
         **{name: _fingerprint(value) for name, value in options.items()},
     }
 
 
 def _merged(state: CrossEntropyState, received: list[Any]) -> CrossEntropyState:
+    pieces = [piece for _, _, pieces in received for piece in pieces]
     classes = state._num_classes
     if classes == _UNKNOWN:
-        classes = max((end for _, _, ranges, _ in received for _, end in ranges), default=1)
+        classes = max((piece.end for piece in pieces), default=1)
     merged = state._over(classes)
-    for _, _, ranges, states in received:
-        merged._add(ranges, states, "shards")
+    merged._add(pieces, "shards")
     return merged
 
 
@@ -179,21 +185,6 @@ def _classes_known(
     return _UNKNOWN
 
 
-def _check_output(grad_out: Any, shard: ArrayLike) -> None:
-    """What a rank can get wrong alone is found before the collective."""
-    if grad_out is None:
-        return
-    logits = _arrays.as_array(shard, "shard")
-    if not isinstance(grad_out, np.ndarray):
-        raise TypeError(f"grad_out: got {type(grad_out).__name__}, expected an ndarray")
-    expected = np.dtype(np.float64) if logits.dtype.kind in "biu" else logits.dtype.newbyteorder("=")
-    if grad_out.shape != logits.shape or grad_out.dtype != expected or not grad_out.flags.writeable:
-        raise ValueError(
-            f"grad_out: got shape {grad_out.shape} and dtype {grad_out.dtype}, expected a writable array of shape "
-            f"{logits.shape} and dtype {expected}"
-        )
-
-
 class _Digest(NamedTuple):
     """Of an array, whatever its dtype."""
 
@@ -201,12 +192,15 @@ class _Digest(NamedTuple):
     numbers: bytes
 
 
-def _fingerprint(value: Any) -> Any:
-    """A number as it is, an array by its digest."""
-    if value is None or isinstance(value, (str, int, float)):
+def _fingerprint(value: Any, kind: type = np.float64) -> Any:
+    """A number as it is, but NaN, which is not equal to itself, as text; an array by its digest."""
+    if value is None or isinstance(value, str):
         return value
     array = np.asarray(value)
-    wide = array.astype(np.int64 if array.dtype.kind in "biu" else np.float64)
+    if array.ndim == 0:
+        number = array.item()
+        return number if number == number else "nan"
+    wide: Array = array.astype(kind)
     return _Digest(array.shape, hashlib.blake2b(wide.tobytes(), digest_size=16).digest())
 
 

@@ -286,6 +286,35 @@ def test_ignored_and_weightless_rows_are_not_read():
     np.testing.assert_allclose(gradient(state, logits, target, [2], reduction="none"), grad, rtol=1e-14)
 
 
+@every_dtype
+@pytest.mark.parametrize("cuts", [[], [2], [1, 2, 3], [0, 4]], ids=str)
+@pytest.mark.parametrize("z_loss", [0.0, 1e-3])
+def test_rows_without_any_coefficient_are_as_in_one_call(z_loss, cuts, dtype):
+    """Their logits decide nothing, whatever they are; coefficients that cancel are others."""
+    odd = [[np.nan, 1, 2, 3], [-np.inf] * 4, [1, np.inf, 0, -np.inf], [0, 1, 2, 3], [np.nan] * 4, [1e30, 3, 1e30, 3]]
+    rows = np.array([row for row in odd for _ in range(4)], dtype)
+    zeros, first, cancels = [0.0] * 4, [1.0, 0, 0, 0], [0, 1.0, 0, -1.0]
+    soft = np.array([zeros, first, [0.25] * 4, cancels] * len(odd))
+    hard = np.tile([0, 1, 2, 3], len(odd))
+    weight = [0.0, 2, 1, 1]
+    for target, options in (
+        (soft, {}),
+        (soft, {"class_weight": weight}),
+        (soft, {"sample_weight": np.resize([1.0, np.inf, 0.5, 2], len(rows))}),
+        (soft, {"sample_weight": np.resize([np.inf, 1.0], len(rows))}),
+        (hard, {"class_weight": weight}),
+        (hard, {"class_weight": weight, "label_smoothing": 0.1}),
+        (hard, {"class_weight": np.zeros(4), "label_smoothing": 0.1}),
+    ):
+        options = options | {"z_loss": z_loss}
+        loss, grad = ll.cross_entropy_value_and_grad(rows, target, reduction="none", **options)
+        state = merged(states(rows, target, cuts, **options))
+        tolerance = 10 * LOSS_TOLERANCE[np.dtype(dtype)]
+        np.testing.assert_allclose(state.loss(reduction="none"), loss, rtol=tolerance, atol=0)
+        got = gradient(state, rows, target, cuts, reduction="none")
+        np.testing.assert_allclose(got, grad, rtol=3 * tolerance, atol=tolerance)
+
+
 # ---------------------------------------------------------------------------------------------------------- same bits
 
 
@@ -390,6 +419,61 @@ def test_shards_without_classes_and_without_rows(rng):
         assert np.isnan(one.loss())
         assert one.loss(reduction="sum") == 0
         assert one.grad(nothing[:, 3:], first_class=3).shape == (0, 5)
+
+
+@every_dtype
+def test_states_without_rows_or_classes_keep_their_arithmetic(dtype):
+    nothing, no_target = np.empty((0, 8), dtype), np.empty(0, int)
+    state = merged(states(nothing, no_target, [3]))
+    for one in (state, pickle.loads(pickle.dumps(state)), merged(states(nothing, no_target, [0, 8]), [2, 0, 1])):
+        for reduction in ("none", "mean", "sum"):
+            assert one.loss(reduction=reduction).dtype == dtype
+    stored = ll.CrossEntropyState.from_array(np.empty((0, 12)), no_target, num_classes=8)
+    assert stored.merge(state).loss().dtype == dtype
+    other = np.float32 if dtype == np.float64 else np.float64
+    for rows in (0, 2):
+        target = np.zeros(rows, int)
+        left = ll.CrossEntropyState(np.empty((rows, 0), dtype), target, first_class=0, num_classes=8)
+        right = ll.CrossEntropyState(np.zeros((rows, 8), other), target, first_class=0, num_classes=8)
+        with pytest.raises(ValueError, match="float64 logits beside one of others"):
+            left.merge(right)
+
+
+@every_dtype
+def test_hundreds_of_shards(dtype, rng):
+    """One by one, and all at once, with the same bits; copies of a state in the making stay what they are."""
+    logits, target, options = case(rng, dtype, 30, 900, {"label_smoothing": 0.1, "z_loss": 1e-3})
+    cuts = np.sort(rng.choice(np.arange(1, 900), 499, replace=False))
+    loss, grad = ll.cross_entropy_value_and_grad(logits, target, reduction="none", **options)
+    parts = states(logits, target, cuts, **options)
+    state = parts[0]
+    made_of_half = None
+    for i, part in enumerate(parts[1:]):
+        if i == 249:
+            made_of_half = copy.copy(state)
+        state = state.merge(part)
+    assert made_of_half.to_array().shape == (30, 250 * 12)
+    tolerance = 4 * LOSS_TOLERANCE[np.dtype(dtype)]
+    np.testing.assert_allclose(state.loss(reduction="none"), loss, rtol=tolerance)
+    got = gradient(state, logits, target, cuts, reduction="none")
+    np.testing.assert_allclose(got, grad, rtol=3 * tolerance, atol=tolerance)
+    parts = states(logits, target, cuts, **options)
+    together = np.concatenate([part.to_array() for part in parts], axis=-1)
+    stored = ll.CrossEntropyState.from_array(together, target, num_classes=900, **options)
+    assert_same_bits(stored.to_array(), state.to_array())
+    assert_same_bits(merged(parts, rng.permutation(500)).to_array(), state.to_array())
+
+
+def test_merging_one_by_one_copies_no_state(rng, monkeypatch):
+    """Half a state in the making is not copied whenever a shard arrives: what is laid side by side is all, once."""
+    logits, target = rng.standard_normal((5, 64)), rng.integers(0, 64, 5)
+    parts = states(logits, target, list(range(1, 64)))
+    stacked = []
+    stack = np.stack
+    monkeypatch.setattr(np, "stack", lambda arrays, axis: stacked.append(len(arrays)) or stack(arrays, axis=axis))
+    monkeypatch.setattr(np, "concatenate", None)
+    merged(parts).loss()
+    assert stacked == [64]
 
 
 def test_one_row_without_axes():

@@ -153,6 +153,14 @@ def test_a_target_that_leads_by_40_on_another_rank():
         assert ulps(loss, 3 * np.exp(-40.0)) <= 1
 
 
+def overlapping(**changed):
+    """The shard of a rank, and as its gradient or upstream gradient memory that others share."""
+    memory = np.zeros((4, 2))
+    return {"shard": memory[:3], "grad_out": memory[1:]} | changed
+
+
+BOTH = np.ones((3, 2))
+
 # Rank 1 of three calls with what is given here.
 DISAGREE = {
     "a bad label": ({"target": [0, 99, 2]}, ValueError, "target.* on rank 1 .*|got label 99"),
@@ -168,7 +176,29 @@ DISAGREE = {
     "a bad dtype": ({"dtype": complex}, TypeError, "got dtype complex128"),
     "a bad option": ({"softcap": -1.0}, ValueError, "softcap: got -1.0"),
     "a bad output": ({"grad_out": np.zeros(3)}, ValueError, "grad_out: got shape"),
-    "no output": ({"grad_out": [0.0]}, TypeError, "grad_out: got list, expected an ndarray"),
+    "no output": ({"grad_out": [0.0]}, TypeError, "grad_out: got list, expected .*ndarray"),
+    "an output that overlaps the shard": (overlapping(), ValueError, "grad_out: got an array that overlaps"),
+    "an output that overlaps itself": (
+        {"grad_out": np.lib.stride_tricks.as_strided(np.zeros(2), (3, 2), (0, 8), writeable=True)},
+        ValueError,
+        "grad_out: got",
+    ),
+    "a masked output": ({"grad_out": np.ma.zeros((3, 2))}, TypeError, "grad_out: got .*mask"),
+    "an output that overlaps upstream": (
+        {"reduction": "none", "upstream": BOTH[:, 0], "grad_out": BOTH},
+        ValueError,
+        "grad_out: got an array that overlaps upstream",
+    ),
+    "an upstream of another shape": ({"upstream": [1.0, 2.0]}, ValueError, "upstream: got shape"),
+    "a complex upstream": ({"upstream": np.array(1j)}, TypeError, "upstream: got dtype complex128"),
+    "a bad normalizer": ({"normalizer": 0.0}, ValueError, "normalizer: got 0"),
+    "a bad reduction": ({"reduction": "median"}, ValueError, "reduction: got 'median'"),
+    "a negative label": (
+        {"target": [0, -5, 2]},
+        ValueError,
+        r"target\[1\]: got label -5, expected a class in \[0, num_classes\)",
+    ),
+    "NaN": ({"upstream": float("nan")}, ValueError, "upstream: got nan on rank 1 and None on rank 0"),
 }
 
 
@@ -181,6 +211,7 @@ def test_if_one_rank_is_wrong_all_raise_and_nothing_is_written(case):
         given = dict(changed) if comm.rank == 1 else {}
         given.pop("columns", None)
         shard = np.zeros((given.pop("rows", 3), columns if comm.rank == 1 else 2), given.pop("dtype", np.float64))
+        shard = given.pop("shard", shard)
         out = np.full((3, 2), 7.0)
         arguments = {"target": [0, 1, 2], "first_class": 2 * comm.rank, "grad_out": out if comm.rank != 1 else None}
         arguments |= given
@@ -194,6 +225,66 @@ def test_if_one_rank_is_wrong_all_raise_and_nothing_is_written(case):
         assert isinstance(result, error), result
         with pytest.raises(error, match=message):
             raise result
+
+
+def test_numbers_agree_whatever_their_types():
+    same = {
+        "num_classes": (4, np.int64(4)),
+        "scale": (2, np.float64(2.0)),
+        "upstream": (np.array(0.5), 0.5),
+        "normalizer": (np.float32(3), 3),
+        "ignore_index": (np.int32(-1), -1),
+        "sample_weight": (np.ones(3), [1, 1, 1]),
+    }
+    results = on_ranks(
+        2,
+        lambda comm: mpi.cross_entropy_value_and_grad(
+            np.zeros((3, 2)),
+            [0, -1, 3],
+            comm,
+            first_class=2 * comm.rank,
+            **{name: values[comm.rank] for name, values in same.items()},
+        ),
+    )
+    for loss, grad in results:
+        np.testing.assert_allclose(loss, 2 * np.log(4) / 3, rtol=1e-15)
+        assert grad.any()
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_nan_is_equal_to_nan(ranks):
+    def run(comm):
+        upstream = (np.nan, np.array(np.nan))[comm.rank]
+        shard = np.zeros((3, 2))
+        return mpi.cross_entropy_value_and_grad(shard, [0, 1, 1], comm, first_class=2 * comm.rank, upstream=upstream)
+
+    for loss, grad in on_ranks(ranks, run):
+        np.testing.assert_allclose(loss, np.log(2 * ranks), rtol=1e-15)
+        assert np.isnan(grad).all()
+
+
+def test_many_ranks_are_merged_in_one_step(rng, monkeypatch):
+    logits, target = problem(rng, rows=20, classes=640)
+    cuts = edges(640, 64)
+    want = merged(states(logits, target, cuts[1:-1]))
+    merges = []
+    merge = ll.CrossEntropyState._set_pieces
+    monkeypatch.setattr(
+        ll.CrossEntropyState, "_set_pieces", lambda self, pieces: merges.append(len(pieces)) or merge(self, pieces)
+    )
+
+    def run(comm):
+        first, end = int(cuts[comm.rank]), int(cuts[comm.rank + 1])
+        return mpi.cross_entropy_value_and_grad(logits[:, first:end], target, comm, first_class=first)
+
+    results = on_ranks(64, run)
+    assert sorted(merges) == [1] * 64 + [64] * 64
+    one, grad = ll.cross_entropy_value_and_grad(logits, target)
+    for loss, _ in results:
+        assert_same_bits(loss, want.loss())
+        np.testing.assert_allclose(loss, one, rtol=1e-14)
+    together = np.concatenate([shard for _, shard in results], axis=1)
+    np.testing.assert_allclose(together, grad, rtol=1e-13, atol=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -227,6 +318,7 @@ PROGRAM = """
 import numpy as np
 from mpi4py import MPI
 import logitloss as ll
+from checks import floor, ulps
 from logitloss import mpi
 from shards import gradient, merged, states
 from test_mpi import edges, problem
@@ -254,15 +346,41 @@ for dtype in (np.float32, np.float64):
         state = merged(states(logits, target, cuts[1:-1], **options))
         assert loss == state.loss()
         assert np.array_equal(grad, state.grad(logits[:, first:end], first_class=first))
-        one, _ = ll.cross_entropy_value_and_grad(logits, target, **options)
-        assert abs(loss - one) <= 2 * np.spacing(one), (loss, one)
+        one, one_grad = ll.cross_entropy_value_and_grad(logits, target, **options)
+        most = 1 if dtype == np.float32 and not options else 2 if not options else 4
+        assert ulps(loss, one) <= most, (loss, one)
+        of_rank = one_grad[:, first:end]
+        if options:  # as near to the exact ones as those of one call
+            tolerance = 40 * np.finfo(dtype).eps
+            np.testing.assert_allclose(grad, of_rank, rtol=tolerance, atol=tolerance * abs(of_rank).max())
+        else:
+            normal = abs(of_rank) > floor(dtype)
+            assert ulps(grad[normal], of_rank[normal]).max() <= 2 * most
+        last = comm.rank == comm.size - 1
+        whose = "" if last else f"rank {comm.size - 1}: "
+        said = f"{whose}first_class: got {int(cuts[-2]) + 1} for a shard of"
+        out = np.full((40, end - first), 7, dtype)
         try:
-            wrong = first + 1 if comm.rank == comm.size - 1 else first
-            mpi.cross_entropy_value_and_grad(logits[:, first:end], target, comm, first_class=wrong, num_classes=3000)
+            mpi.cross_entropy_value_and_grad(
+                logits[:, first:end], target, comm, first_class=first + last, num_classes=3000, grad_out=out
+            )
         except ValueError as error:
-            assert "rank" in str(error) or "first_class" in str(error), error
+            assert str(error).startswith(said), error
         else:
             raise AssertionError("no error")
+        assert (out == 7).all()
+
+# One rank's output alone is wrong: all raise, and the next call finds them together.
+for step in range(2):
+    memory = np.zeros((4, 2))
+    out = memory[1:] if comm.rank == comm.size - 1 else memory[:3]
+    try:
+        mpi.cross_entropy_value_and_grad(memory[:3], [0, 1, 1], comm, first_class=2 * comm.rank, grad_out=out)
+    except ValueError as error:
+        assert "grad_out: got an array that overlaps" in str(error), error
+    else:
+        raise AssertionError("no error")
+    assert not memory.any()
 print("done", comm.rank, flush=True)
 """
 
