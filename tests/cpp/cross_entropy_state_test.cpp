@@ -169,6 +169,16 @@ TEST(CrossEntropyStates, SayWhatIsWrongAndWriteNothing) {
     }
     EXPECT_EQ(why(end), "logits_shard: got dtype float32 beside states of float64 logits, expected one arithmetic");
 
+    out[0] = 7.0f;
+    const auto check = [&](const CrossEntropyOptions& options) {
+        cross_entropy_of_states(logits, problem.label_view(), {0, 6}, nullptr, {}, loss, {}, options);
+    };
+    EXPECT_EQ(why([&] { check(problem.options); }), "no error");
+    CrossEntropyOptions wrong = problem.options;
+    wrong.label_smoothing = 2.0;
+    EXPECT_EQ(why([&] { check(wrong); }).substr(0, 24), "label_smoothing: got 2.0");
+    EXPECT_EQ(out[0], 7.0f);
+
     CrossEntropyState pair[2] = {states[0], states[0]}, merged;
     const auto merge_pair = [&] { merge_cross_entropy_states(pair, 1, 2, false, &merged, problem.options); };
     EXPECT_EQ(

@@ -98,6 +98,7 @@ private:
 
     void run_softmax_family(const std::string& function, Hash& hash);
     void run_cross_entropy(const std::string& variant, Hash& hash);
+    void run_cross_entropy_states(Hash& hash);
     void run_bce(const std::string& variant, Hash& hash);
     void run_focal(const std::string& variant, Hash& hash);
     void run_grad_hess(const std::string& family, const std::string& variant, Hash& hash);
@@ -183,6 +184,44 @@ void Case<T>::run_cross_entropy(const std::string& variant, Hash& hash) {
     else
         cross_entropy_value_and_grad(x_, labels(), {}, loss, grad_, options);
     hash.add(loss);
+    hash.add(grad_);
+}
+
+template <class T>
+void Case<T>::run_cross_entropy_states(Hash& hash) {
+    CrossEntropyOptions options;
+    options.axis = strided_ ? 0 : -1;
+    options.num_threads = num_threads_;
+    options.label_smoothing = 0.125;
+    options.z_loss = 0.03125;
+    options.reduction = Reduction::none;
+    const Array<std::int64_t> label = labels();
+    const std::size_t cut = size_.classes / 3;
+    const std::size_t first[] = {0, cut}, length[] = {cut, size_.classes - cut};
+    const auto all = static_cast<std::int64_t>(size_.classes);
+    Shape shape;
+    const auto shard_of = [&](auto view, std::size_t s) {
+        const std::size_t axis = strided_ ? 0 : 1;
+        shape = x_.shape;
+        shape[axis] = static_cast<std::ptrdiff_t>(length[s]);
+        view.data = (strided_ ? size_.rows : 1) * first[s] + static_cast<T*>(const_cast<void*>(view.data));
+        view.shape = shape.data();
+        return view;
+    };
+    std::vector<CrossEntropyState> states(2 * size_.rows), own(size_.rows);
+    for (std::size_t s = 0; s < 2; ++s) {
+        const ClassRange range{static_cast<std::int64_t>(first[s]), all};
+        cross_entropy_states(shard_of(ArrayView(x_), s), label, range, own.data(), options);
+        for (std::size_t r = 0; r < size_.rows; ++r)
+            states[2 * r + s] = own[r];
+    }
+    merge_cross_entropy_states(states.data(), size_.rows, 2, false, own.data(), options);
+    for (std::size_t s = 0; s < 2; ++s) {
+        const ClassRange range{static_cast<std::int64_t>(first[s]), all};
+        const MutableArrayView grad = shard_of(MutableArrayView(grad_), s);
+        cross_entropy_of_states(shard_of(ArrayView(x_), s), label, range, own.data(), {}, loss_, grad, options);
+    }
+    hash.add(loss_);
     hash.add(grad_);
 }
 
@@ -412,6 +451,8 @@ void Case<T>::run(const std::string& function, Hash& hash) {
         run_binary_from_probs(variant, hash);
     else if (family == "accuracy" || family == "error_rate" || family == "perplexity")
         run_metric(function, hash);
+    else if (family == "cross_entropy_state")
+        run_cross_entropy_states(hash);
     else if (family == "cross_entropy")
         run_cross_entropy(variant, hash);
     else if (family == "bce_with_logits")
