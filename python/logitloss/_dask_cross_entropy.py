@@ -203,8 +203,8 @@ class CrossEntropyRows:
                 "cross-entropy-sum", leaf, *self._blocks_of_rows(self._to_merge(self.states, self.axis), fan_in)
             )
         else:
-            call = partial(_sum_of_losses, axis=self.axis, **self.task_options)
-            total = folded_sums("cross-entropy", call, self.letters, *self.operands)
+            sums = partial(_sum_of_losses, axis=self.axis, **self.task_options)
+            total = folded_sums("cross-entropy", sums, self.letters, *self.operands)
         return quotient(total, self.divisor, self.meta_loss)
 
     def grad(self) -> DaskArray:
@@ -407,7 +407,7 @@ def _sum_of_row_weights(blocks: list[list[Any]], *, ignore_index: int | None, cl
     sums = []
     for known, targets, class_weights, sample_weights in blocks:
         target, class_weight, sample_weight = map(_single, (targets, class_weights, sample_weights))
-        labels = target if class_axis is None else None
+        labels: Any = target if class_axis is None else None
         rows = tuple(known) if known is not None else target.shape
         if known is None and class_axis is not None:
             rows = rows[:class_axis] + rows[class_axis + 1 :]

@@ -283,7 +283,7 @@ def _log_softmax_of_shard(
     with np.errstate(invalid="ignore"):
         result = np.subtract(x, np.expand_dims(largest, axes), dtype=np.float64)
         result -= np.expand_dims(rest, axes)
-    return result.astype(dtype, copy=False)
+    return np.asarray(result, dtype)
 
 
 def cross_entropy(
