@@ -259,14 +259,15 @@ def _weighted(
     options: dict[str, Any], labels: Any, class_weight: Any, sample_weight: Any, *, scales: bool
 ) -> tuple[dict[str, Any], int]:
     """The options with the weights, if `scales` times a power of two, and that power's exponent."""
-    exponent, counts = 0, True
+    exponent = 0
+    counts: Any = True
     if scales and labels is not None and options["ignore_index"] is not None:
         counts = labels != options["ignore_index"]
     if scales and class_weight is not None:
         used = class_weight if labels is None else np.take(class_weight, labels, mode="clip")
         class_weight, exponent = scaled(class_weight, used, True if labels is None else counts)
     if scales and sample_weight is not None:
-        used = sample_weight if counts is True else np.broadcast_to(sample_weight, np.shape(labels))
+        used = np.broadcast_to(sample_weight, np.broadcast_shapes(sample_weight.shape, np.shape(counts)))
         sample_weight, more = scaled(sample_weight, used, counts)
         exponent += more
     return options | {"class_weight": class_weight, "sample_weight": sample_weight}, exponent
