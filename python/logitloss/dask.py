@@ -14,7 +14,6 @@ merge. The result depends on the grid of chunks and not on workers, threads or t
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -25,19 +24,19 @@ import numpy as np
 from ._binary_cross_entropy import bce_with_logits as _bce_with_logits
 from ._dask_cross_entropy import CrossEntropyRows
 from ._dask_graphs import (
-    FAN_IN,
+    SHARDS,
     DaskArray,
-    Pair,
+    Sums,
     blockwise,
     da,
     dask_or_numpy,
     empty_like,
     flat,
-    folded,
     folded_sums,
     no_meta,
     quotient,
     require_dask,
+    scaled,
     sum_in_range,
     with_chunks,
 )
@@ -47,8 +46,6 @@ from ._softmax import logsumexp as _logsumexp
 from ._softmax import logsumexp_value_and_grad as _logsumexp_value_and_grad
 from ._softmax import softmax as _softmax
 from ._types import Array, Axes, Reduction
-
-_layers: Any = importlib.import_module("dask.layers")
 
 __all__ = [
     "bce_with_logits",
@@ -206,12 +203,17 @@ def _normalized(
     state = partial(_log_sum_exp_state, axis=axes, num_threads=num_threads)
     states = blockwise(state, letters, x, letters, meta=no_meta(x.ndim), name="logsumexp-state")
     of_all_classes = tuple(letter + x.ndim if letter in axes else letter for letter in letters)
+    if math.prod(x.numblocks[each] for each in axes) > SHARDS:
+        merged = tuple(letter + 2 * x.ndim if letter in axes else letter for letter in letters)
+        new_axes = {letter + 2 * x.ndim: 1 for letter in axes}
+        all_states = blockwise(
+            _merged_block, merged, states, of_all_classes, meta=no_meta(x.ndim), name="merged-state", new_axes=new_axes
+        )
+    else:
+        all_states = states
     call = partial(of_shard, axes=axes, num_threads=num_threads, dtype=meta.dtype)
-    place = _layers.ArrayBlockIdDep(x.chunks), letters
-    grid = tuple(x.numblocks[each] for each in axes)
-    return blockwise(
-        call, letters, x, letters, states, of_all_classes, *place, grid, None, meta=meta, name=whole.__name__
-    )
+    operands = x, letters, states, letters, all_states, of_all_classes
+    return blockwise(call, letters, *operands, meta=meta, name=whole.__name__)
 
 
 def _log_sum_exp_state(
@@ -227,6 +229,10 @@ def _merged(states: Iterable[LogSumExp]) -> LogSumExp:
     for state in states:
         merged.merge(state)
     return merged
+
+
+def _merged_block(states: Any) -> LogSumExp:
+    return _merged(flat(states))
 
 
 def _merged_states(states: Any, axis: Sequence[int], keepdims: bool, computing_meta: bool = False) -> Any:
@@ -251,56 +257,33 @@ def _largest_and_others(states: Iterable[LogSumExp]) -> tuple[Array, Array]:
 
 
 def _softmax_of_shard(
-    x: Array, states: Any, place: tuple[int, ...], grid: tuple[int, ...], *, axes: tuple[int, ...], **options: Any
+    x: Array, own: LogSumExp, states: Any, *, axes: tuple[int, ...], num_threads: int | None, dtype: np.dtype[Any]
 ) -> Array:
     """The shard's own softmax, times its share of the row: ``exp(m - M) (1 + others) / (1 + all others)``."""
-    of_shards = list(flat(states))
-    own = of_shards[np.ravel_multi_index([place[each] for each in axes], grid)]
     largest, others = _largest_and_others([own])
-    largest_of_all, others_of_all = _largest_and_others(of_shards)
+    largest_of_all, others_of_all = _largest_and_others(flat(states))
     # A quotient of softmaxes is an exponential without a difference that rounds, and the same on every machine.
     pair = np.asarray(_softmax(np.stack([largest, largest_of_all]), 0, num_threads=1))
     share = pair[0] / pair[1] * ((1 + others) / (1 + others_of_all))
-    _, result = _logsumexp_value_and_grad(x, axes, upstream=share, num_threads=options["num_threads"])
+    _, result = _logsumexp_value_and_grad(x, axes, upstream=share, num_threads=num_threads)
     return np.asarray(result)
 
 
 def _log_softmax_of_shard(
-    x: Array,
-    states: Any,
-    place: tuple[int, ...],
-    grid: tuple[int, ...],
-    *,
-    axes: tuple[int, ...],
-    dtype: np.dtype[Any],
-    num_threads: int | None,
+    x: Array, own: LogSumExp, states: Any, *, axes: tuple[int, ...], num_threads: int | None, dtype: np.dtype[Any]
 ) -> Array:
-    """The log-softmax of the shard beside one more class, the log-sum-exp of all other shards, in float64."""
-    of_shards = list(flat(states))
-    largest, _ = _largest_and_others(of_shards)
-    largest = np.where(np.isfinite(largest), largest, 0.0)
-    del of_shards[np.ravel_multi_index([place[each] for each in axes], grid)]
-    rest = _shifted(_merged(of_shards), largest)
-    rows_first = np.moveaxis(x, axes, range(-len(axes), 0))
-    classes = rows_first.shape[x.ndim - len(axes) :]
-    logits = np.empty((*rest.shape, math.prod(classes) + 1))
-    logits[..., :-1] = rows_first.reshape(*rest.shape, -1) if x.size else 0.0
-    logits[..., :-1] -= largest[..., None]
-    logits[..., -1] = rest
-    _log_softmax(logits, -1, out=logits, num_threads=num_threads)
-    result = np.empty(x.shape, dtype)
-    np.moveaxis(result, axes, range(-len(axes), 0))[...] = logits[..., :-1].reshape(*rest.shape, *classes)
-    return result
-
-
-def _shifted(state: LogSumExp, by: Array) -> Array:
-    """The value less a finite number, in float64; the sum beside the largest logit is not touched."""
-    stored = _numbers(state)
-    stored[..., 0] -= by
-    stored[np.isfinite(stored[..., 0]), 3] = np.nan  # to be computed again
+    """``(x - M) - log(1 + all others)`` in float64: two terms that are not positive, so nothing cancels."""
+    stored = _numbers(_merged(flat(states)))
+    largest = stored[..., 0].copy()
+    is_finite = np.isfinite(largest)
+    stored[is_finite, 0], stored[is_finite, 3] = 0.0, np.nan  # the value is to be computed again
     shifted = LogSumExp()
     shifted._rows.restore(stored, np.dtype(np.float64))
-    return np.asarray(shifted.value())
+    rest = np.asarray(shifted.value())
+    with np.errstate(invalid="ignore"):
+        result = np.subtract(x, np.expand_dims(largest, axes), dtype=np.float64)
+        result -= np.expand_dims(rest, axes)
+    return np.asarray(result, dtype)
 
 
 def cross_entropy(
@@ -436,8 +419,9 @@ reduction, normalizer, num_threads
         "softcap": softcap,
     }
     options |= {"margin": margin, "scale": scale, "num_threads": num_threads}
-    rows = CrossEntropyRows(logits, target, axis, class_weight, sample_weight, reduction, normalizer, options)
-    return rows.loss(), rows.grad(upstream)
+    weights = class_weight, sample_weight
+    rows = CrossEntropyRows(logits, target, axis, *weights, reduction, normalizer, options, upstream)
+    return rows.loss(), rows.grad()
 
 
 def bce_with_logits(
@@ -517,12 +501,8 @@ def bce_with_logits(
         operands += (None, None) if value is None else with_chunks(value, logits, letters, name, broadcast=True)
     if reduction == "none":
         return blockwise(partial(_bce_of_chunk, **options), letters, *operands, meta=meta, name="bce-with-logits")
-    total = folded_sums("bce-with-logits", partial(_sum_of_bce, **options), letters, *operands)
-    divisor: Any = normalizer
-    if reduction == "mean" and normalizer is None:
-        count = partial(_count_of_elements, ignore_value=ignore_value)
-        divisor = folded("elements", count, list(flat(target.__dask_keys__())), FAN_IN, [target])
-    return quotient(total, divisor, meta)
+    call = partial(_sum_of_bce, is_mean=reduction == "mean" and normalizer is None, **options)
+    return quotient(folded_sums("bce-with-logits", call, letters, *operands), normalizer, meta)
 
 
 def _bce_of_chunk(
@@ -531,10 +511,17 @@ def _bce_of_chunk(
     return _bce_with_logits(logits, target, weight=weight, pos_weight=pos_weight, reduction=reduction, **options)
 
 
-def _sum_of_bce(*operands: Any, **options: Any) -> Pair:
-    return sum_in_range(partial(_bce_of_chunk, *operands, **options)), 0.0
-
-
-def _count_of_elements(blocks: list[Array], *, ignore_value: float | None) -> Pair:
-    counts = [target.size if ignore_value is None else np.count_nonzero(target != ignore_value) for target in blocks]
-    return float(sum(counts)), 0.0
+def _sum_of_bce(logits: Array, target: Array, weight: Any, pos_weight: Any, *, is_mean: bool, **options: Any) -> Sums:
+    """The sum of the losses and, for a mean, how many there are."""
+    exponent = 0
+    if weight is not None:
+        weight, exponent = scaled(weight, weight)
+    total = sum_in_range(partial(_bce_of_chunk, logits, target, weight, pos_weight, **options), exponent)
+    if not is_mean:
+        return (total,)
+    ignored: Any = options["ignore_value"]
+    if ignored is None:
+        return total, (float(target.size), 0.0, 0)
+    if target.dtype.kind not in "biu":  # a floating dtype is compared with the value that it has for this one
+        ignored = np.asarray(ignored, target.dtype)
+    return total, (float(np.count_nonzero(target != ignored)), 0.0, 0)
