@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <exception>
 #include <stdexcept>
@@ -131,10 +132,20 @@ void answer(const CallFrame& frame, Metadata& metadata) {
 }
 
 Error* error(const Api* api, int code, const char* message) {
-    const std::string text = std::string("logitloss.jax: ") + message;
-    ErrorArguments arguments{sizeof(ErrorArguments), nullptr, text.c_str(), code};
+    char text[512];  // no string: it may be memory that is missing
+    std::snprintf(text, sizeof text, "logitloss.jax: %s", message);
+    ErrorArguments arguments{sizeof(ErrorArguments), nullptr, text, code};
     return api->create_error(&arguments);
 }
+
+/// What is said of another platform than a CPU.
+class Refusal : public std::exception {
+public:
+    const char* what() const noexcept override {
+        return "runs on CPU devices only; move the arrays with jax.device_put(x, jax.devices('cpu')[0]), "
+               "or use optax on this device";
+    }
+};
 
 using Run = void(const CallFrame&);
 
@@ -148,8 +159,12 @@ Error* handle(const CallFrame* frame, Run* run) noexcept {
         run(*frame);
     } catch (const std::invalid_argument& exception) {
         return error(frame->api, invalid_argument, exception.what());
+    } catch (const Refusal& refusal) {
+        return error(frame->api, unimplemented, refusal.what());
     } catch (const std::exception& exception) {
         return error(frame->api, internal, exception.what());
+    } catch (...) {
+        return error(frame->api, internal, "an error of no known type");
     }
     return nullptr;
 }
@@ -287,11 +302,7 @@ void run_logsumexp_gradient(const CallFrame& frame) {
 
 // ------------------------------------------------------------------------------------------------------ another platform
 
-void refuse(const CallFrame& /*frame*/) {
-    throw std::invalid_argument(
-        "runs on CPU devices only; move the arrays with jax.device_put(x, jax.devices('cpu')[0]), "
-        "or use optax on this device");
-}
+void refuse(const CallFrame& /*frame*/) { throw Refusal(); }
 
 }  // namespace
 }  // namespace logitloss::xla

@@ -310,11 +310,33 @@ def _without(shape: tuple[int, ...], *axes: int) -> tuple[int, ...]:
 # ----------------------------------------------------------------------------------------------------------- arguments
 
 
+_FLOATS = tuple(map(jnp.dtype, (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)))
+
+
 def _floating(x: ArrayLike, name: str) -> Array:
     x = jnp.asarray(x)
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise TypeError(f"{name}: got dtype {x.dtype}, expected a floating one")
+    if x.dtype not in _FLOATS:
+        raise TypeError(f"{name}: got dtype {x.dtype}, expected float16, bfloat16, float32 or float64")
     return x
+
+
+def _labels(labels: ArrayLike) -> Array:
+    """Of a dtype that the kernels read: integers of less than a byte become int8 or uint8."""
+    labels = jnp.asarray(labels)
+    if jnp.issubdtype(labels.dtype, jnp.integer) and jnp.iinfo(labels.dtype).bits < 8:
+        return labels.astype(jnp.int8 if jnp.issubdtype(labels.dtype, jnp.signedinteger) else jnp.uint8)
+    return _floating(labels, "labels") if jnp.issubdtype(labels.dtype, jnp.floating) else labels
+
+
+def _check_mask(mask: Array, logits: Array, axes: tuple[int, ...]) -> None:
+    """Of classes, with as many axes as the logits, or of rows."""
+    for shape in (logits.shape, _without(logits.shape, *axes)):
+        if mask.ndim == len(shape) and all(n == m or 1 in (n, m) for n, m in zip(mask.shape, shape, strict=True)):
+            return
+    raise ValueError(
+        f"where: got shape {mask.shape}, expected one that broadcasts with {logits.shape}, "
+        "or with that without the class axes"
+    )
 
 
 def _from_end(axis: Any, ndim: int) -> tuple[int, ...]:
@@ -497,7 +519,7 @@ def cross_entropy(
     [[-1.6737951e-01  1.2236423e-01  4.5015287e-02]
      [ 4.6788118e-14 -9.3576236e-14  4.6788118e-14]]
     """
-    logits, labels = _floating(logits, "logits"), jnp.asarray(labels)
+    logits, labels = _floating(logits, "logits"), _labels(labels)
     axes = _from_end(axis, logits.ndim)
     if labels.ndim != logits.ndim and not (
         labels.ndim == logits.ndim - len(axes) and jnp.issubdtype(labels.dtype, jnp.integer)
@@ -509,8 +531,10 @@ def cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing: got {label_smoothing}, expected a number in [0, 1]")
     mask = _mask(where)
-    if mask is not None and mask.ndim not in (logits.ndim, logits.ndim - len(axes)):
-        raise ValueError(f"where: got shape {mask.shape}, expected one like {logits.shape} or that without {axis}")
+    if mask is not None:
+        _check_mask(mask, logits, axes)
+        if mask.ndim == logits.ndim:  # logits that a mask makes larger
+            logits = jnp.broadcast_to(logits, np.broadcast_shapes(mask.shape, logits.shape))
     return _cross_entropy(axes, float(label_smoothing), logits, labels, mask)
 
 
@@ -552,7 +576,7 @@ def binary_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
     >>> print(binary_cross_entropy(jnp.array([0.0, -40.0]), jnp.array([1, 0])))
     [6.931472e-01 4.248354e-18]
     """
-    return _binary_cross_entropy(_floating(logits, "logits"), jnp.asarray(labels))
+    return _binary_cross_entropy(_floating(logits, "logits"), _labels(labels))
 
 
 def logsumexp(

@@ -485,6 +485,30 @@ def test_another_platform_is_refused_with_a_reason():
         jax.block_until_ready(jax.ffi.ffi_call("test_other_platform", jax.ShapeDtypeStruct((), np.float32))())
 
 
+def test_a_mask_makes_rows_of_one_row_whatever_the_labels():
+    logits, where = jnp.array([[1.0, 2.0, 0.5]]), jnp.array([[True, True, False], [True, True, True]])
+    for labels, theirs in (
+        (jnp.array([1]), optax.softmax_cross_entropy_with_integer_labels),
+        (jnp.array([[0.0, 1.0, 0.0]]), optax.softmax_cross_entropy),
+    ):
+        np.testing.assert_allclose(
+            lj.cross_entropy(logits, labels, where=where), theirs(logits, labels, where=where), rtol=1e-6
+        )
+    with pytest.raises(ValueError, match=r"where: got shape \(4,\)"):
+        lj.cross_entropy(jnp.zeros((2, 3)), jnp.array([0, 1]), where=jnp.ones(4, bool))
+
+
+def test_dtypes_that_no_kernel_reads_are_named_or_converted():
+    with pytest.raises(TypeError, match="logits: got dtype float8_e5m2"):
+        lj.cross_entropy(jnp.zeros((2, 3), jnp.float8_e5m2), jnp.array([0, 1]))
+    with pytest.raises(TypeError, match="labels: got dtype float8_e5m2"):
+        lj.binary_cross_entropy(jnp.zeros(3), jnp.zeros(3, jnp.float8_e5m2))
+    small = jnp.array([1, 0, 1], jnp.uint4)
+    np.testing.assert_array_equal(
+        lj.binary_cross_entropy(jnp.ones(3), small), lj.binary_cross_entropy(jnp.ones(3), small.astype(int))
+    )
+
+
 @pytest.fixture
 def fresh_module():
     """Forgets logitloss.jax, and puts it back."""

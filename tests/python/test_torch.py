@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import pickle
+import subprocess
 import sys
 import textwrap
 import warnings
@@ -356,7 +357,6 @@ DIFFERENCES = {  # as docs/torch.md lists them: logits, labels, options; our los
     "+inf elsewhere": ([[INF, 0.0]], [1], {}, INF, [[NAN, NAN]], NAN, [[NAN, NAN]]),
     "no weight": ([[1.0, 0.0]], [0], {"weight": torch.tensor([0.0, 1.0])}, NAN, [[0.0, 0.0]], NAN, [[NAN, NAN]]),
     "mask of probability 0": ([[0.0, -INF]], [[1.0, 0.0]], {}, 0.0, [[0.0, 0.0]], NAN, [[0.0, 0.0]]),
-    "all ignored": ([[1.0, 0.0]], [-100], {}, NAN, [[0.0, 0.0]], NAN, [[0.0, 0.0]]),  # none
 }
 
 
@@ -370,6 +370,43 @@ def test_the_differences_that_are_on_purpose(what):
     ]
     for result, want in zip(got, wanted, strict=True):
         torch.testing.assert_close(result, torch.tensor(want), equal_nan=True)
+
+
+def test_where_all_rows_are_ignored_there_is_no_difference():
+    x, target = torch.tensor([[1.0, 0.0]]), torch.tensor([-100])
+    found = (value_and_grad(function, x, target) for function in (lt.cross_entropy, F.cross_entropy))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, equal_nan=True, rtol=0, atol=0)
+
+
+def test_odd_exponents_of_the_focal_loss_have_gradients():
+    for gamma in (INF, NAN, -0.5, 0.5):
+        x = torch.tensor([3.0, -2.0, 60.0], requires_grad=True)
+        loss = lt.sigmoid_focal_loss(x, torch.ones(3), gamma=gamma, reduction="sum")
+        (grad,) = torch.autograd.grad(loss, x, create_graph=True)
+        (second,) = torch.autograd.grad(grad.sum(), x)
+        assert gamma != 0.5 or torch.isfinite(second).all(), gamma
+
+
+def test_a_tensor_of_zeros_without_memory():
+    zeros = torch._efficientzerotensor((2, 3))
+    torch.testing.assert_close(lt.cross_entropy(zeros, Y[:2]), F.cross_entropy(zeros, Y[:2]))
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch says that tracing is deprecated
+def test_a_trace_has_gradients():
+    x = torch.randn(4, 5, requires_grad=True)
+    traced = torch.jit.trace(lambda z: lt.cross_entropy(z, Y), x)
+    (ours,) = torch.autograd.grad(traced(x), x)
+    (theirs,) = torch.autograd.grad(F.cross_entropy(x, Y), x)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_a_missing_torch_is_named():
+    code = "import sys; sys.modules['torch'] = None; import logitloss.torch"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "needs PyTorch: pip install" in done.stderr
 
 
 def test_infinite_logits_of_binary_losses_have_limits():
@@ -420,6 +457,9 @@ BAD_CALLS = [
     ("cross_entropy", (X.tolist(), Y), {}),
     ("cross_entropy", (torch.tensor(0.0), torch.tensor(0)), {}),
     ("cross_entropy", (torch.zeros(0, 5), Y[:0]), {"reduction": "max"}),
+    ("cross_entropy", (None, Y), {}),
+    ("cross_entropy", (X, None), {}),
+    ("cross_entropy", (torch.zeros(2, 5, 3), torch.zeros(2, 3, dtype=torch.uint8)), {}),
     ("binary_cross_entropy_with_logits", (X, T[:3]), {}),
     ("binary_cross_entropy_with_logits", (X, Y), {}),
     ("binary_cross_entropy_with_logits", (X, T.bool()), {}),

@@ -24,7 +24,7 @@ def cross_entropy_dtype(
     label_smoothing: float,
 ) -> torch.dtype | None:
     """dtype of the loss, or None if the call is PyTorch's. So are the other functions here."""
-    if not (_are_plain(logits, target, weight) and reduction in _REDUCTIONS and logits.numel() > 0):
+    if not (_are_plain((logits, target), weight) and reduction in _REDUCTIONS and logits.numel() > 0):
         return None
     if type(ignore_index) is not int or type(label_smoothing) not in _NUMBERS or not 0 <= label_smoothing <= 1:
         return None
@@ -32,6 +32,8 @@ def cross_entropy_dtype(
     axis = min(len(shape) - 1, 1)
     dtype = _arithmetic_dtype(logits)
     if weight is not None and (weight.shape != shape[axis : axis + 1] or _arithmetic_dtype(weight) is not dtype):
+        return None
+    if target.dtype is torch.uint8 and len(shape) > 2:  # where PyTorch refuses it
         return None
     if target.dtype in _LABELS:
         return dtype if target.shape == shape[:axis] + shape[axis + 1 :] and len(shape) > 0 else None
@@ -47,7 +49,7 @@ def binary_dtype(
     pos_weight: torch.Tensor | None,
     reduction: str,
 ) -> torch.dtype | None:
-    if not (_are_plain(logits, target, weight, pos_weight) and reduction in _REDUCTIONS and logits.numel() > 0):
+    if not (_are_plain((logits, target), weight, pos_weight) and reduction in _REDUCTIONS and logits.numel() > 0):
         return None
     if target.shape != logits.shape or target.dtype not in _FLOATS:
         return None
@@ -59,7 +61,7 @@ def binary_dtype(
 
 
 def logsumexp_dtype(a: torch.Tensor, dim: Sequence[int]) -> torch.dtype | None:
-    if not (_are_plain(a) and a.numel() > 0 and len(dim) > 0):
+    if not (_are_plain((a,)) and a.numel() > 0 and len(dim) > 0):
         return None
     ndim = max(a.dim(), 1)
     if not all(type(axis) is int and -ndim <= axis < ndim for axis in dim):
@@ -67,16 +69,17 @@ def logsumexp_dtype(a: torch.Tensor, dim: Sequence[int]) -> torch.dtype | None:
     return a.dtype if len({axis % ndim for axis in dim}) == len(dim) else None
 
 
-def _are_plain(logits: torch.Tensor, *others: torch.Tensor | None) -> bool:
-    """Dense tensors on the CPU, of which only the logits may need a gradient, and that in reverse mode."""
+def _are_plain(required: tuple[torch.Tensor, ...], *optional: torch.Tensor | None) -> bool:
+    """Dense tensors on the CPU, of which only the first, the logits, may need a gradient, and that in reverse mode."""
     if is_transformed():
         return False
-    for tensor in (logits, *others):
-        if tensor is None:
-            continue
+    logits = required[0]
+    for tensor in (*required, *(tensor for tensor in optional if tensor is not None)):
         if type(tensor) not in _TYPES or not tensor.is_cpu or tensor.layout is not torch.strided:
             return False
         if tensor is not logits and tensor.requires_grad:
+            return False
+        if not torch.compiler.is_compiling() and tensor._is_zerotensor():  # which has no memory
             return False
     return logits.dtype in _FLOATS
 

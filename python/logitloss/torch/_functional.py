@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch.nn import functional as F
 
@@ -33,7 +35,8 @@ def cross_entropy(
     input : Tensor
         Logits of shape (C), (N, C) or (N, C, d1, ...), with any strides.
     target : Tensor
-        Class indices of shape (), (N) or (N, d1, ...), int64 or uint8; or class probabilities of the shape of `input`.
+        Class indices of shape (), (N) or (N, d1, ...), int64 (without d1 also uint8); or class probabilities of the
+        shape of `input`.
     weight : Tensor, optional
         w, of shape (C) and the dtype of `input`.
     size_average, reduce
@@ -191,7 +194,7 @@ def sigmoid_focal_loss(
         raise ValueError(f"alpha: got {alpha!r}, expected a number in [0, 1], or -1 for none")
     factor = None if alpha == -1 else alpha
     dtype = binary_dtype(inputs, targets, None, None, reduction)
-    if dtype is None or inputs.dtype is not targets.dtype or gamma < 0:
+    if dtype is None or inputs.dtype is not targets.dtype or not 0 <= gamma < math.inf:
         return _losses.focal_reference(inputs, targets, factor, gamma, reduction)
     return _losses.sigmoid_focal_loss(inputs, targets, factor, gamma, reduction, dtype)
 

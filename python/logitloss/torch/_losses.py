@@ -135,8 +135,7 @@ def focal_reference(
     logits: torch.Tensor, target: torch.Tensor, alpha: float | None, gamma: float, reduction: str
 ) -> torch.Tensor:
     """The formula of Lin et al., arXiv:1708.02002: PyTorch itself has no such loss."""
-    p = torch.sigmoid(logits)
-    miss = p * (1 - target) + (1 - p) * target  # 1 - p_t
+    miss = torch.sigmoid(logits) * (1 - target) + torch.sigmoid(-logits) * target  # 1 - p_t
     loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * miss**gamma
     if alpha is not None:
         loss = (alpha * target + (1 - alpha) * (1 - target)) * loss

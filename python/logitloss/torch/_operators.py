@@ -125,6 +125,11 @@ def differentiable(loss: Loss) -> Callable[..., torch.Tensor]:
     def call(logits: torch.Tensor, *arguments: Any) -> torch.Tensor:
         if not (torch.is_grad_enabled() and logits.requires_grad):
             return forward_operator(logits, *arguments)
+        if (
+            not torch.compiler.is_compiling() and torch._C._get_tracing_state()
+        ):  # a trace keeps operators, and PyTorch's have derivatives
+            *plain, dtype = arguments
+            return loss.reference(logits, *plain).to(dtype)
         apart = _told_apart(arguments) if torch.compiler.is_compiling() else arguments
         result: torch.Tensor = Value.apply(logits, *apart)
         return result
@@ -152,7 +157,7 @@ def _operators(loss: Loss) -> tuple[Callable[..., torch.Tensor], Callable[..., t
         result = np.empty(loss.shape(logits, *plain), np.float64 if logits.dtype is torch.float64 else np.float32)
         try:
             loss.value(**_keywords(loss, logits, plain), out=result)
-        except ValueError:  # a label that is no class
+        except ValueError:  # a label that is no class, of which PyTorch says so
             return loss.reference(logits.detach(), *plain).to(dtype)
         return torch.from_numpy(result).to(dtype)
 
