@@ -125,11 +125,6 @@ def differentiable(loss: Loss) -> Callable[..., torch.Tensor]:
     def call(logits: torch.Tensor, *arguments: Any) -> torch.Tensor:
         if not (torch.is_grad_enabled() and logits.requires_grad):
             return forward_operator(logits, *arguments)
-        if (
-            not torch.compiler.is_compiling() and torch._C._get_tracing_state()
-        ):  # a trace keeps operators, and PyTorch's have derivatives
-            *plain, dtype = arguments
-            return loss.reference(logits, *plain).to(dtype)
         apart = _told_apart(arguments) if torch.compiler.is_compiling() else arguments
         result: torch.Tensor = Value.apply(logits, *apart)
         return result
