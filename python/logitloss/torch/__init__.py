@@ -8,10 +8,10 @@
 [-0.341, 0.2424, 0.0986]
 """
 
-try:
-    import torch as _torch  # noqa: F401
-except ModuleNotFoundError as _missing:
-    raise ModuleNotFoundError("logitloss.torch needs PyTorch: pip install 'logitloss[torch]'") from _missing
+from importlib.util import find_spec
+
+if find_spec("torch") is None:
+    raise ModuleNotFoundError("logitloss.torch needs PyTorch: pip install 'logitloss[torch]'")
 
 from . import nn
 from ._functional import binary_cross_entropy_with_logits, cross_entropy, logsumexp, sigmoid_focal_loss
