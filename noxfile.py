@@ -96,7 +96,7 @@ def types(session: nox.Session) -> None:
     allowed = "--allowlist=tests/typing/stubtest_allowlist.txt"
     session.run("mypy")
     session.run("python", "-m", "mypy.stubtest", "logitloss", "--mypy-config-file=pyproject.toml", allowed)
-    session.run("pyright", "--warnings")
+    session.run("pyright", "--warnings", env={"PYTHONPATH": "python"})
     session.run("pyright", "--verifytypes", "logitloss", "--ignoreexternal")
 
 
