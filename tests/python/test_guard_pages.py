@@ -16,6 +16,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from checks import SAMPLE
 from child import start_python
 from functions import FUNCTIONS
 from losses import LOSSES, Inputs, Loss
@@ -156,7 +157,7 @@ def walk(say: Callable[[str], None], dtypes: list[str]) -> int:
     places = Places(pages=25, count=8)  # 3 * 4097 numbers of float64
     calls = 0
     for dtype in [np.dtype(getattr(ml_dtypes, name, name)) for name in dtypes]:
-        for size in SIZES:
+        for size in SIZES[:: SAMPLE or 1]:
             for at_end in (True, False):
                 for call in (call_softmaxes, call_measures, call_hessians):
                     say(f"{call.__name__}, {dtype}, {size}, {'end' if at_end else 'start'}")
@@ -193,11 +194,11 @@ def test_nothing_outside_the_arrays_is_touched(isa, dtypes, tmp_path):
     note = tmp_path / "note"
     note.write_bytes(b" " * 256)
     code = IMPORT + f"t.main({dtypes})"
-    done = start_python("-c", code, str(note), timeout=300, LOGITLOSS_ISA=isa)
+    done = start_python("-c", code, str(note), timeout=900, LOGITLOSS_ISA=isa)
     assert done.returncode == 0, f"died of {done.returncode} in: {note.read_text().strip()}\n{done.stderr[-2000:]}"
     used, calls = done.stdout.split()
     assert used == isa
-    assert int(calls) > 5000
+    assert int(calls) > 5000 / (SAMPLE or 1)
 
 
 def test_every_public_function_is_called():

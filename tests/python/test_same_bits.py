@@ -28,7 +28,7 @@ def committed_hashes():
 def test_results_have_the_committed_bits(isa):
     done = start_python(
         str(Path(corpus.__file__)),
-        timeout=300,
+        timeout=900,
         LOGITLOSS_ISA=isa,
         LOGITLOSS_OVERSUBSCRIBE="1",
         OMP_NUM_THREADS=str(max(corpus.THREADS)),

@@ -254,7 +254,7 @@ def caller():
     try:
         compute()
         warm.wait()  # all of them have been there: two own a pool now
-        for _ in range(10):
+        for _ in range(100):
             wrong.append(not compute())
         warm.wait()
         warm.wait()
