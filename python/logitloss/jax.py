@@ -310,7 +310,7 @@ def _without(shape: tuple[int, ...], *axes: int) -> tuple[int, ...]:
 # ----------------------------------------------------------------------------------------------------------- arguments
 
 
-_FLOATS = tuple(map(jnp.dtype, (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)))
+_FLOATS: tuple[np.dtype[Any], ...] = tuple(map(jnp.dtype, (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)))
 
 
 def _floating(x: ArrayLike, name: str) -> Array:
