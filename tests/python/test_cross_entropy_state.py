@@ -1,6 +1,7 @@
 """CrossEntropyState: classes that lie in several places give what they give in one, wherever they are cut."""
 
 import copy
+import itertools
 import pickle
 
 import numpy as np
@@ -90,6 +91,30 @@ def test_shards_are_as_exact_as_one_call(classes, options, dtype, rng):
         assert_within(loss, want.loss, LOSS_TOLERANCE[np.dtype(dtype)] + moved, want.loss_magnitude, floor(dtype))
         grad = gradient(state, logits, target, cuts, reduction="none")
         assert_within(grad, want.grad, GRADIENT_TOLERANCE[np.dtype(dtype)] + moved, want.grad_magnitude, floor(dtype))
+
+
+@every_dtype
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_one_shard_of_long_rows_has_the_bits_of_one_call(reduction, dtype, rng):
+    for options in ({}, {"class_weight": True}, {"label_smoothing": 0.1}):
+        logits, target, options = case(rng, dtype, 24, 8193, options)
+        loss, grad = ll.cross_entropy_value_and_grad(logits, target, reduction=reduction, **options)
+        state = ll.CrossEntropyState(logits, target, first_class=0, num_classes=8193, **options)
+        assert_same_bits(state.loss(reduction=reduction), loss)
+        assert_same_bits(state.grad(logits, reduction=reduction), grad)
+
+
+def test_the_loss_is_the_same_beside_every_shard(rng):
+    """Each rank of logitloss.mpi computes it beside its own classes."""
+    cuts = [0, 10, 10, 4500, 5000]
+    for rows in range(20, 60):
+        logits, target, _ = case(rng, np.float64, rows, cuts[-1], {})
+        state = merged(states(logits, target, cuts[1:-1]))
+        loss = state.loss(reduction="sum")
+        for first, end in itertools.pairwise(cuts):
+            shard = logits[:, first:end]
+            beside, _ = state._loss_and_grad(shard, first, None, True, "sum", None, None, None, None)
+            assert_same_bits(beside, loss)
 
 
 @every_dtype

@@ -19,15 +19,15 @@ double run_batches(const Positions& positions, const RowPlan& plan, int workers,
     std::vector<double> sums(plan.chunks());
     parallel_for(sums.size(), 1, workers, [&](std::size_t first, std::size_t last, int worker) {
         for (std::size_t chunk = first; chunk < last; ++chunk) {
-            const std::size_t end = std::min(plan.rows, (chunk + 1) * plan.chunk_rows);
-            Positions::Cursor cursor(positions, chunk * plan.chunk_rows);
-            StridedSum sum;
-            for (std::size_t row = chunk * plan.chunk_rows; row < end;) {
+            const std::size_t begin = chunk * plan.chunk_rows;
+            const std::size_t end = std::min(plan.rows, begin + plan.chunk_rows);
+            Positions::Cursor cursor(positions, begin);
+            StridedSum sum;  // in the order of RowTraversal
+            for (std::size_t row = begin; row < end;) {
                 const RowTile tile = tile_at(positions, cursor, row, std::min(row_batch, end - row));
                 double losses[row_batch] = {};
                 batches.take(tile, losses, static_cast<std::size_t>(worker));
-                for (std::size_t r = 0; r < tile.count; ++r)
-                    sum.add(row + r, losses[r]);
+                sum.add(kernels().numbers, row - begin, tile.count, losses);
                 row += tile.count;
                 cursor.advance_inner(tile.count);
             }
