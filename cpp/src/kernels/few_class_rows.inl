@@ -24,6 +24,11 @@ struct LastRows {
 
 /// Bytes between a row and what is fetched while it is computed.
 constexpr std::ptrdiff_t few_ahead = 4096;
+/// Of longer rows, a vector's rows farther: the next ones.
+LOGITLOSS_INLINE std::ptrdiff_t ahead_of_rows(std::ptrdiff_t step) {
+    const std::ptrdiff_t next = step * static_cast<std::ptrdiff_t>(Vec<float>::lanes * sizeof(float));
+    return next > few_ahead ? next : few_ahead;
+}
 
 /// Rows of two or three classes: element by element, or, if the compiler knows how many and they have no gaps, by vectors.
 template <class Rows>
@@ -109,9 +114,10 @@ LOGITLOSS_INLINE void load_few(const FewClasses& in, std::size_t lane, Vec<float
         return;
     }
     const EvenRows<const float> rows{in.x + static_cast<std::ptrdiff_t>(lane) * in.row_step, in.row_step};
+    const std::ptrdiff_t ahead = ahead_of_rows(in.row_step);
     const auto fetch = [&](std::size_t j) {
         for (std::size_t i = 0; j % 16 == 0 && i < Vec<float>::lanes; ++i)
-            prefetch_near(rows[i] + j, few_ahead);
+            prefetch_near(rows[i] + j, ahead);
     };
     if (lane + Vec<float>::lanes <= in.rows)
         load_few_rows(rows, in.classes, v, fetch);
@@ -125,9 +131,10 @@ LOGITLOSS_INLINE void store_few(const FewClasses& in, std::size_t lane, const Ve
         return;
     }
     const EvenRows<float> rows{in.out + static_cast<std::ptrdiff_t>(lane) * in.out_row_step, in.out_row_step};
+    const std::ptrdiff_t ahead = ahead_of_rows(in.out_row_step);
     const auto fetch = [&](std::size_t j) {
         for (std::size_t i = 0; in.out != in.x && j % 16 == 0 && i < Vec<float>::lanes; ++i)
-            prefetch_store(rows[i] + j, few_ahead);
+            prefetch_store(rows[i] + j, ahead);
     };
     float beyond[most_few_classes];
     if (lane + Vec<float>::lanes <= in.rows)

@@ -92,14 +92,15 @@ LOGITLOSS_INLINE const char* far_from(const void* p, std::ptrdiff_t bytes) {
     // NOLINTNEXTLINE(performance-no-int-to-ptr): nothing is read there
     return reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(p) + static_cast<std::uintptr_t>(bytes));
 }
+// In assembly, because GCC drops calls of a function that does nothing but prefetch.
 LOGITLOSS_INLINE void prefetch_near(const void* p, std::ptrdiff_t bytes) {
-    __builtin_prefetch(far_from(p, bytes), 0, 3);
+    asm volatile("prfm pldl1keep, %a0" : : "p"(far_from(p, bytes)));
 }
 LOGITLOSS_INLINE void prefetch_far(const void* p, std::ptrdiff_t bytes) {
-    __builtin_prefetch(far_from(p, bytes), 0, 2);
+    asm volatile("prfm pldl2keep, %a0" : : "p"(far_from(p, bytes)));
 }
 LOGITLOSS_INLINE void prefetch_store(const void* p, std::ptrdiff_t bytes) {
-    __builtin_prefetch(far_from(p, bytes), 1, 3);
+    asm volatile("prfm pstl1keep, %a0" : : "p"(far_from(p, bytes)));
 }
 
 LOGITLOSS_INLINE VecF operator+(VecF a, VecF b) { return {vaddq_f32(a.v, b.v)}; }
@@ -241,8 +242,15 @@ LOGITLOSS_INLINE void load_rows(const float* p, VecF (&out)[3]) {
     for (int j = 0; j < 3; ++j)
         out[j] = {columns.val[j]};
 }
-LOGITLOSS_INLINE void store_rows(const VecF (&in)[2], float* p) { vst2q_f32(p, {{in[0].v, in[1].v}}); }
-LOGITLOSS_INLINE void store_rows(const VecF (&in)[3], float* p) { vst3q_f32(p, {{in[0].v, in[1].v, in[2].v}}); }
+// Clang's are macros, whose arguments may not have commas of their own.
+LOGITLOSS_INLINE void store_rows(const VecF (&in)[2], float* p) {
+    const float32x4x2_t rows{{in[0].v, in[1].v}};
+    vst2q_f32(p, rows);
+}
+LOGITLOSS_INLINE void store_rows(const VecF (&in)[3], float* p) {
+    const float32x4x3_t rows{{in[0].v, in[1].v, in[2].v}};
+    vst3q_f32(p, rows);
+}
 
 #include "kernels/kernels.inl"
 

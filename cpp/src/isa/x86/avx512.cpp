@@ -110,14 +110,14 @@ LOGITLOSS_INLINE const char* far_from(const void* p, std::ptrdiff_t bytes) {
     // NOLINTNEXTLINE(performance-no-int-to-ptr): nothing is read there
     return reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(p) + static_cast<std::uintptr_t>(bytes));
 }
+// In assembly, because GCC drops calls of a function that does nothing but prefetch, and __builtin_prefetch for writing
+// would emit the prefetch for reading. CPUs that lack PREFETCHW take its encoding for a no-op, so no feature bit is needed.
 LOGITLOSS_INLINE void prefetch_near(const void* p, std::ptrdiff_t bytes) {
-    _mm_prefetch(far_from(p, bytes), _MM_HINT_T0);
+    asm volatile("prefetcht0 %0" : : "m"(*far_from(p, bytes)));
 }
 LOGITLOSS_INLINE void prefetch_far(const void* p, std::ptrdiff_t bytes) {
-    _mm_prefetch(far_from(p, bytes), _MM_HINT_T1);
+    asm volatile("prefetcht1 %0" : : "m"(*far_from(p, bytes)));
 }
-// PREFETCHW fetches a line for writing. CPUs that lack it take its encoding for a no-op, so no feature bit is needed;
-// __builtin_prefetch would emit the prefetch for reading.
 LOGITLOSS_INLINE void prefetch_store(const void* p, std::ptrdiff_t bytes) {
     asm volatile("prefetchw %0" : : "m"(*far_from(p, bytes)));
 }
