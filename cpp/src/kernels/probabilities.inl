@@ -1,5 +1,6 @@
-// Losses on probabilities: logarithms of numbers in [0, 1], in float64, to relative accuracy near 1 too. A probability of
-// -0.0 is 0: where it is divided by, adding 0 takes the sign away, which would be that of an infinite gradient.
+// Losses on probabilities: logarithms of numbers in [0, 1], to relative accuracy near 1 too. Those of float32 are taken in
+// float32 where nothing is divided by a row's total, and summed in float64. A probability of -0.0 is 0: where it is divided
+// by, adding 0 takes the sign away, which would be that of an infinite gradient.
 
 /// 1 where p is no number in [0, 1].
 template <class T>
@@ -84,17 +85,19 @@ void column_wide_sum(const T* p, std::ptrdiff_t stride, TileShape shape, const T
     sum_wide_columns<T>(shape, WideValues<WideColumnsBeside<T>>{{{p, stride}, aside, T(0)}}, sums);
 }
 
-/// Clipping for vectors of float64, unless nothing is clipped. NaN is not clipped.
+/// Clipping, unless nothing is clipped. NaN is not clipped.
+template <class T>
 struct Clip {
     const bool clips;
-    const Vec<double> lower, upper;
+    const Vec<T> lower, upper;
 
-    explicit LOGITLOSS_INLINE Clip(const Clipping& c) : clips(c.clips), lower(splat(c.lower)), upper(splat(c.upper)) {}
+    explicit LOGITLOSS_INLINE Clip(const Clipping& c)
+        : clips(c.clips), lower(splat(static_cast<T>(c.lower))), upper(splat(static_cast<T>(c.upper))) {}
 
-    LOGITLOSS_INLINE Vec<double> clipped(Vec<double> p) const { return clips ? min(upper, max(lower, p)) : p; }
+    LOGITLOSS_INLINE Vec<T> clipped(Vec<T> p) const { return clips ? min(upper, max(lower, p)) : p; }
     /// `value`, but 0 where p is clipped.
-    LOGITLOSS_INLINE Vec<double> inside(Vec<double> p, Vec<double> value) const {
-        return clips ? select(less(p, lower) | less(upper, p), splat(0.0), value) : value;
+    LOGITLOSS_INLINE Vec<T> inside(Vec<T> p, Vec<T> value) const {
+        return clips ? select(less(p, lower) | less(upper, p), splat(T(0)), value) : value;
     }
 };
 
@@ -103,7 +106,7 @@ template <class T, class Reader, class Number>
 struct ProbabilityTerms {
     const Reader probabilities, coefficients;
     const Number total;
-    const Clip clip;
+    const Clip<double> clip;
 
     LOGITLOSS_INLINE void operator()(std::size_t group, std::size_t lane, Wide& losses, Wide& kept) const {
         const Wide p = probabilities.at(group, lane);
@@ -112,16 +115,25 @@ struct ProbabilityTerms {
         terms(p.lower, a.lower, all.lower, losses.lower, kept.lower);
         terms(p.upper, a.upper, all.upper, losses.upper, kept.upper);
     }
+    /// Losses of what is not clipped.
     LOGITLOSS_INLINE Wide operator()(std::size_t group, std::size_t lane) const {
-        Wide losses, kept;
-        (*this)(group, lane, losses, kept);
-        return losses;
+        const Wide log = log_of(probabilities.own(group, lane));
+        const Wide a = coefficients.at(group, lane);
+        return {loss_of(a.lower, log.lower), loss_of(a.upper, log.upper)};
+    }
+    static LOGITLOSS_INLINE Wide log_of(Vec<float> p) {
+        const Vec<float> log = log_everywhere(p);
+        return {widen<0>(log), widen<1>(log)};
+    }
+    static LOGITLOSS_INLINE Wide log_of(const Wide& p) { return {log_everywhere(p.lower), log_everywhere(p.upper)}; }
+    static LOGITLOSS_INLINE Vec<double> loss_of(Vec<double> a, Vec<double> log) {
+        const Vec<double> zero = splat(0.0);
+        return select(equal(a, zero), zero, a * (zero - log));
     }
     LOGITLOSS_INLINE void terms(Vec<double> p, Vec<double> a, Vec<double> all, Vec<double>& loss,
                                 Vec<double>& kept) const {
-        const Vec<double> zero = splat(0.0);
-        const Vec<double> share = clip.clips ? p / all : p;
-        loss = select(equal(a, zero), zero, a * (zero - wide_log<T>(clip.clipped(share))));
+        const Vec<double> share = p / all;
+        loss = loss_of(a, wide_log<T>(clip.clipped(share)));
         kept = clip.inside(share, a);
     }
 };
@@ -130,7 +142,7 @@ struct ProbabilityTerms {
 template <class T>
 SumPair probability_terms(const T* p, const T* a, std::size_t n, const Clipping& clipping) {
     const ProbabilityTerms<T, WideReader<T>, OfOneRow> step{
-        WideReader<T>(p, n, T(1)), WideReader<T>(a, n, T(0)), {clipping.total}, Clip(clipping)};
+        WideReader<T>(p, n, T(1)), WideReader<T>(a, n, T(0)), {clipping.total}, Clip<double>(clipping)};
     return clipping.clips ? sum_wide_twice(n, step) : SumPair{sum_wide(n, step), 0.0};
 }
 
@@ -139,7 +151,7 @@ template <class T>
 void column_probability_terms(const ProbabilityColumns<T>& in, TileShape shape, const Clipping& clipping,
                               double* losses, double* kept) {
     const ProbabilityTerms<T, WideColumns<T>, OfRows> step{
-        {in.p, in.p_stride}, {in.a, in.a_stride}, {in.totals}, Clip(clipping)};
+        {in.p, in.p_stride}, {in.a, in.a_stride}, {in.totals}, Clip<double>(clipping)};
     if (clipping.clips)
         sum_wide_columns_twice(shape, step, losses, kept);
     else
@@ -168,7 +180,7 @@ template <class Reader, class Number>
 struct ProbabilityGradient {
     const Reader probabilities, coefficients;
     const Number total, linear, raise, factor;
-    const Clip clip;
+    const Clip<double> clip;
 
     LOGITLOSS_INLINE Wide operator()(std::size_t group, std::size_t lane) const {
         const Wide p = probabilities.at(group, lane);
@@ -199,7 +211,7 @@ bool probability_gradient(const T* p, const T* a, std::size_t n, const Clipping&
                                                             {slope.linear},
                                                             {slope.raise},
                                                             {slope.factor},
-                                                            Clip(clipping)};
+                                                            Clip<double>(clipping)};
     AllFinite finite;
     WideWriter<T> writer(out, n);
     const std::size_t groups = group_count<double>(n);
@@ -219,7 +231,7 @@ bool column_probability_gradient(const ProbabilityColumns<T>& in, TileShape shap
                                  const double* linear, const double* raise, const double* factor,
                                  std::ptrdiff_t out_stride, T* out) {
     const ProbabilityGradient<WideColumns<T>, OfRows> step{
-        {in.p, in.p_stride}, {in.a, in.a_stride}, {in.totals}, {linear}, {raise}, {factor}, Clip(clipping)};
+        {in.p, in.p_stride}, {in.a, in.a_stride}, {in.totals}, {linear}, {raise}, {factor}, Clip<double>(clipping)};
     AllFinite finite;
     for (std::size_t lane = 0; lane < shape.lanes; lane += wide_lanes)
         for (std::size_t j = 0; j < shape.classes; ++j) {
@@ -230,6 +242,26 @@ bool column_probability_gradient(const ProbabilityColumns<T>& in, TileShape shap
     return finite.all();
 }
 
+/// log(x) where the mask says so, else log(1 - x).
+LOGITLOSS_INLINE Vec<double> log_either(Vec<double> x, Mask<double> own) {
+    return select(own, log_everywhere(x), log1p_everywhere(splat(0.0) - x));
+}
+LOGITLOSS_INLINE Vec<float> log_either(Vec<float> x, Mask<float> own) {
+    using C = Constants<float>;
+    const Vec<float> zero = splat(0.0f);
+    const Vec<float> one = splat(1.0f);
+    const auto subnormal = less(x, splat(0x1p-126f));
+    const Vec<float> lifted = select(subnormal, x * splat(0x1p24f), x);
+    const Vec<float> u = select(own, lifted, one - x);
+    const ScaledTo1<float> scaled(u);
+    const Vec<float> rest = neg_fma(x, scaled.factor, scaled.factor - one);  // not of the rounded 1 - x
+    const Vec<float> f = select(own, fma(lifted, scaled.factor, zero - one), rest);
+    const Vec<float> lift = select(own, select(subnormal, splat(float(C::mantissa_bits + 1)), zero), zero);
+    const Vec<float> y = log_of_parts(scaled.exponent - lift, f).sum();
+    const Vec<float> infinity = splat(__builtin_inff());
+    return select(less(zero, u), y, select(equal(u, zero), zero - infinity, infinity - infinity));
+}
+
 /// loss = -positive log p - negative log(1-p), gradient = negative / (1-p) - positive / p, 0 where p is clipped. A
 /// factor of 0 makes its term 0 even beside an infinity.
 template <class T>
@@ -237,17 +269,12 @@ struct ProbabilityElement {
     static constexpr bool smooths = false;
     static constexpr bool logistic = false;
     static constexpr bool by_exponential = false;
-    const Clip& clip;
+    const Clip<T>& clip;
+    const Clip<double>& wide_clip;
     const bool with_gradient;
 
-    LOGITLOSS_INLINE ElementResult<float> operator()(Vec<float> p, Vec<float> positive, Vec<float> negative) const {
-        ElementResult<double> lower, upper;
-        evaluate(widen<0>(p), widen<0>(positive), widen<0>(negative), lower);
-        evaluate(widen<1>(p), widen<1>(positive), widen<1>(negative), upper);
-        return {narrow(lower.loss, upper.loss), narrow(lower.gradient, upper.gradient)};
-    }
-    LOGITLOSS_INLINE ElementResult<double> operator()(Vec<double> p, Vec<double> positive, Vec<double> negative) const {
-        ElementResult<double> result;
+    LOGITLOSS_INLINE ElementResult<T> operator()(Vec<T> p, Vec<T> positive, Vec<T> negative) const {
+        ElementResult<T> result;
         evaluate(p, positive, negative, result);
         return result;
     }
@@ -265,45 +292,46 @@ struct ProbabilityElement {
                                           ScaledResult& out) const {
         const Vec<double> zero = splat(0.0);
         const Vec<double> one = splat(1.0);
-        const Vec<double> c = clip.clipped(p) + zero;
-        const Scaled log_p = scaled_of(wide_log_either<T>(c, equal(zero, zero)));
-        const Scaled log_rest = scaled_of(wide_log_either<T>(c, less(zero, zero)));
+        const Vec<double> c = wide_clip.clipped(p) + zero;
+        const Scaled log_p = scaled_of(log_either(c, equal(zero, zero)));
+        const Scaled log_rest = scaled_of(log_either(c, less(zero, zero)));
         const Scaled loss = positive * log_p + negative * log_rest;
         const Scaled slope = negative / scaled_of(one - c) - positive / scaled_of(c);
-        out = {Scaled{zero - loss.mantissa, loss.exponent}, Scaled{clip.inside(p, slope.mantissa), slope.exponent}};
+        out = {Scaled{zero - loss.mantissa, loss.exponent},
+               Scaled{wide_clip.inside(p, slope.mantissa), slope.exponent}};
     }
 
     /// Apart from the loop, which is unrolled. Where no target is soft, each element needs one of the two logarithms.
-    __attribute__((noinline)) void evaluate(const Vec<double>& p, const Vec<double>& positive,
-                                            const Vec<double>& negative, ElementResult<double>& out) const {
-        const Vec<double> zero = splat(0.0);
-        const Vec<double> c = clip.clipped(p) + zero;
+    __attribute__((noinline)) void evaluate(const Vec<T>& p, const Vec<T>& positive, const Vec<T>& negative,
+                                            ElementResult<T>& out) const {
+        const Vec<T> zero = splat(T(0));
+        const Vec<T> c = clip.clipped(p) + zero;
+        const auto no_positive = equal(positive, zero);
         const auto no_negative = equal(negative, zero);
         Terms log_p = terms(c, no_negative);
         Terms log_rest = log_p;
-        if (any(less(zero, abs(positive * negative)))) {
+        if (any(less(zero, select(no_positive, zero, abs(negative))))) {
             log_p = terms(c, equal(zero, zero));
             log_rest = terms(c, less(zero, zero));
         }
-        const auto no_positive = equal(positive, zero);
-        const Vec<double> loss =
+        const Vec<T> loss =
             select(no_positive, zero, positive * log_p.log) + select(no_negative, zero, negative * log_rest.log);
-        const Vec<double> nan_or_zero = select(equal(c, c), zero, c);
+        const Vec<T> nan_or_zero = select(equal(c, c), zero, c);
         out.loss = (zero - loss) + nan_or_zero;
         out.gradient = zero;
         if (with_gradient) {
-            const Vec<double> gradient = select(no_negative, zero, negative * log_rest.reciprocal) -
-                                         select(no_positive, zero, positive * log_p.reciprocal);
+            const Vec<T> gradient = select(no_negative, zero, negative * log_rest.reciprocal) -
+                                    select(no_positive, zero, positive * log_p.reciprocal);
             out.gradient = clip.inside(p, gradient + nan_or_zero);
         }
     }
     struct Terms {
-        Vec<double> log, reciprocal;
+        Vec<T> log, reciprocal;
     };
     /// log and reciprocal of c where the mask says so, else of 1 - c.
-    LOGITLOSS_INLINE Terms terms(Vec<double> c, Mask<double> own) const {
-        const Vec<double> one = splat(1.0);
-        return {wide_log_either<T>(c, own), with_gradient ? one / select(own, c, one - c) : one};
+    LOGITLOSS_INLINE Terms terms(Vec<T> c, Mask<T> own) const {
+        const Vec<T> one = splat(T(1));
+        return {log_either(c, own), with_gradient ? one / select(own, c, one - c) : one};
     }
 };
 
@@ -312,6 +340,7 @@ template <class T>
 double bce_of_probabilities(const ElementBlock<T>& block, const Clipping& clipping, std::size_t n) {
     Clipping bounds = clipping;
     bounds.clips = true;  // what fills up a block is -inf
-    const Clip clip(bounds);
-    return sweep_elements<T>(block, n, ProbabilityElement<T>{clip, block.grad != nullptr});
+    const Clip<T> clip(bounds);
+    const Clip<double> wide_clip(bounds);
+    return sweep_elements<T>(block, n, ProbabilityElement<T>{clip, wide_clip, block.grad != nullptr});
 }

@@ -20,6 +20,9 @@ LOGITLOSS_INLINE void wide_store(double* p, const Wide& a) {
     store(p + Vec<double>::lanes, a.upper);
 }
 
+LOGITLOSS_INLINE Vec<float> own_load(const float* p) { return load(p); }
+LOGITLOSS_INLINE Wide own_load(const double* p) { return wide_load(p); }
+
 /// Where the elements of a group of 32 lie, given what finds groups of 256 bytes (GroupReader, GroupWriter).
 template <class Groups>
 LOGITLOSS_INLINE const float* wide_group(const float*, const Groups& groups, std::size_t group) {
@@ -42,6 +45,11 @@ public:
             return {fill_, fill_};
         prefetch_near(data_ + group * group_size<double>, lane * sizeof(T) + 4096);
         return wide_load(wide_group(data_, groups_, group) + lane);
+    }
+    /// In the arithmetic that they are stored in; of an array that is given.
+    LOGITLOSS_INLINE auto own(std::size_t group, std::size_t lane) const {
+        prefetch_near(data_ + group * group_size<double>, lane * sizeof(T) + 4096);
+        return own_load(wide_group(data_, groups_, group) + lane);
     }
 
 private:
@@ -137,6 +145,9 @@ struct WideColumns {
 
     LOGITLOSS_INLINE Wide at(std::size_t j, std::size_t lane) const {
         return wide_load(data + static_cast<std::ptrdiff_t>(j) * stride + lane);
+    }
+    LOGITLOSS_INLINE auto own(std::size_t j, std::size_t lane) const {
+        return own_load(data + static_cast<std::ptrdiff_t>(j) * stride + lane);
     }
 };
 
@@ -258,24 +269,5 @@ LOGITLOSS_INLINE Vec<double> wide_log(Vec<double> x) {
         const Vec<double> y = log_lifted(x, zero, WideLogOfParts<T>{}).sum();
         const Vec<double> outside = select(equal(x, zero), zero - infinity, infinity - infinity);
         return select(less(zero, x), select(less(x, infinity), y, x), select(equal(x, x), outside, x));
-    }
-}
-
-/// log(x) where the mask says so, else log(1 - x), for x that came from T.
-template <class T>
-LOGITLOSS_INLINE Vec<double> wide_log_either(Vec<double> x, Mask<double> own) {
-    const Vec<double> zero = splat(0.0);
-    const Vec<double> one = splat(1.0);
-    if constexpr (sizeof(T) == sizeof(double)) {
-        return select(own, log_everywhere(x), log1p_everywhere(zero - x));
-    } else {
-        const Vec<double> u = select(own, x, one - x);
-        const ScaledTo1<double> scaled(u);
-        const Vec<double> rest = neg_fma(x, scaled.factor, scaled.factor - one);  // not of the rounded 1 - x
-        const Vec<double> f = select(own, fma(x, scaled.factor, splat(-1.0)), rest);
-        const Vec<double> y = WideLogOfParts<T>{}(scaled.exponent, f).sum();
-        const Vec<double> infinity = splat(__builtin_inf());
-        const Vec<double> outside = select(equal(u, zero), zero - infinity, infinity - infinity);
-        return select(less(zero, u), select(less(u, infinity), y, u), select(equal(u, u), outside, u));
     }
 }
