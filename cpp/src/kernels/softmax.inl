@@ -159,11 +159,15 @@ void log_softmax(const T* x, std::size_t n, T max_logit, T above_max, T* out) {
     const GroupReader<T> logits(x, n, T(0));
     GroupWriter<T> writer(out, n);
     const std::size_t groups = group_count<T>(n);
-    for (std::size_t group = 0; group < groups; ++group)
+    for (std::size_t group = 0; group < groups; ++group) {
+        const T* const from = logits.at(group);
+        T* const to = writer.at(group);
+        LOGITLOSS_UNROLL
         for (std::size_t i = 0; i < group_vectors<T>; ++i) {
-            const Vec<T> v = load(logits.at(group) + i * Vec<T>::lanes);
-            store(writer.at(group) + i * Vec<T>::lanes, (v - splat(max_logit)) - splat(above_max));
+            prefetch_store(out + group * group_size<T>, i * sizeof(Vec<T>) + 4096);
+            store(to + i * Vec<T>::lanes, (load(from + i * Vec<T>::lanes) - splat(max_logit)) - splat(above_max));
         }
+    }
     writer.finish();
 }
 
