@@ -203,28 +203,26 @@ struct WideRowBeside {
     const AsideReader<T>& row;
 
     LOGITLOSS_INLINE Wide at(std::size_t group, std::size_t lane) const {
+        prefetch_near(data + group * group_size<double>, lane * sizeof(T) + 4096);
         return wide_load(wide_group(data, row, group) + lane);
     }
 };
 
 /// 2^64 exp(d) and -2^64 d exp(d) for d = x - reference: products whose exponential alone is below the normal numbers have
 /// all their digits.
-template <class Reader, class Number>
-struct ExponentialGaps {
-    const Reader row;
-    const Number minus_reference;
+template <class T>
+struct GapTerms;
 
-    LOGITLOSS_INLINE void operator()(std::size_t group, std::size_t lane, Wide& exponentials, Wide& gaps) const {
-        const Wide x = row.at(group, lane);
-        const Wide shift = minus_reference.at(lane);
-        terms(x.lower, shift.lower, exponentials.lower, gaps.lower);
-        terms(x.upper, shift.upper, exponentials.upper, gaps.upper);
-    }
-    /// What the subtraction rounds away multiplies the exponential.
-    static LOGITLOSS_INLINE void terms(Vec<double> x, Vec<double> shift, Vec<double>& exponential, Vec<double>& gap) {
+/// What the subtraction rounds away multiplies the exponential.
+template <>
+struct GapTerms<double> {
+    const ExpShift<double> raise{-64.0};
+
+    LOGITLOSS_INLINE void operator()(Vec<double> x, Vec<double> minus_reference, Vec<double>& exponential,
+                                     Vec<double>& gap) const {
         const Vec<double> zero = splat(0.0);
-        const TwoSum d(x, shift);
-        const ExpParts<double> parts = exp_parts(d.sum, ExpShift<double>(-64.0));
+        const TwoSum d(x, minus_reference);
+        const ExpParts<double> parts = exp_parts(d.sum, raise);
         const Vec<double> e = parts.mantissa * parts.scale;
         const auto nothing = equal(e, zero);
         exponential = select(nothing, zero, fma(e, d.lost, e));
@@ -232,11 +230,51 @@ struct ExponentialGaps {
     }
 };
 
+/// For float32 data a relative error of 2^-34 does, as in WideLogOfParts. The polynomial is that of exp(-t).
+template <>
+struct GapTerms<float> {
+    static constexpr double polynomial[] = {-0x1.9f08a38e72c57p-13,
+                                            0x1.6d8cf3c23956ep-10,
+                                            -0x1.1112708f4d477p-7,
+                                            0x1.55548dd8dfe25p-5,
+                                            -0x1.55555443663b1p-3,
+                                            0x1.0000003a1aab2p-1,
+                                            -1.0,
+                                            1.0};
+    const ExpShift<double> raise{-64.0};
+
+    LOGITLOSS_INLINE void operator()(Vec<double> x, Vec<double> minus_reference, Vec<double>& exponential,
+                                     Vec<double>& gap) const {
+        using C = Constants<double>;
+        const Vec<double> zero = splat(0.0);
+        const Vec<double> down = min(zero - raise.lowest, (zero - minus_reference) - x);
+        const Vec<double> z = neg_fma(down, splat(C::log2e), raise.magic);
+        const Vec<double> t = fma(z - raise.magic, splat(C::ln2), down);
+        exponential = horner(t, polynomial) * from_bits(shift_left<C::mantissa_bits>(bits(z)));
+        gap = exponential * down;
+    }
+};
+
+template <class T, class Reader, class Number>
+struct ExponentialGaps {
+    const Reader row;
+    const Number minus_reference;
+    const GapTerms<T> terms{};
+
+    LOGITLOSS_INLINE void operator()(std::size_t group, std::size_t lane, Wide& exponentials, Wide& gaps) const {
+        const Wide x = row.at(group, lane);
+        const Wide shift = minus_reference.at(lane);
+        terms(x.lower, shift.lower, exponentials.lower, gaps.lower);
+        terms(x.upper, shift.upper, exponentials.upper, gaps.upper);
+    }
+};
+
 /// KernelTable::exponential_gaps.
 template <class T>
 SumPair exponential_gaps(const T* x, std::size_t n, std::size_t aside, double reference) {
     const AsideReader<T> row(x, n, T(-__builtin_inf()), aside);
-    return sum_wide_twice(n, ExponentialGaps<WideRowBeside<T>, OfOneRow>{{x, row}, {-reference}});
+    const ExponentialGaps<T, WideRowBeside<T>, OfOneRow> step{{x, row}, {-reference}};
+    return sizeof(T) == sizeof(float) ? sum_narrow_twice(n, step) : sum_wide_twice(n, step);
 }
 
 /// KernelTable::column_exponential_gaps.
@@ -244,5 +282,6 @@ template <class T>
 void column_exponential_gaps(const T* x, std::ptrdiff_t stride, TileShape shape, const T* aside,
                              const double* minus_reference, double* sums, double* gaps) {
     const WideColumnsBeside<T> row{{x, stride}, aside, T(-__builtin_inf())};
-    sum_wide_columns_twice(shape, ExponentialGaps<WideColumnsBeside<T>, OfRows>{row, {minus_reference}}, sums, gaps);
+    const ExponentialGaps<T, WideColumnsBeside<T>, OfRows> step{row, {minus_reference}};
+    sum_wide_columns_twice<EightSums<T>::compensated>(shape, step, sums, gaps);
 }

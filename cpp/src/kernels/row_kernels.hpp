@@ -284,7 +284,7 @@ struct RowKernels {
     /// add NaN.
     SumPair (*divergence)(const T* p, const T* q, std::size_t n);
     /// With d_j = x_j - reference <= 0: 2^64 times sum_j exp(d_j) and sum_j -d_j exp(d_j), but `aside`. An x of -inf
-    /// adds 0.
+    /// adds 0. The exponentials of float32 data have a relative error of 2^-34.
     SumPair (*exponential_gaps)(const T* x, std::size_t n, std::size_t aside, double reference);
 
     /// sum_j p_j but `aside`, added up in float64.

@@ -135,6 +135,24 @@ LOGITLOSS_INLINE SumPair sum_wide_twice(std::size_t n, const Step& step) {
     return {totals[0].total(), totals[1].total()};
 }
 
+/// The same of float32 data, whose terms' own rounding is far above that of the additions: element i goes to sum i mod 8.
+template <class Step>
+LOGITLOSS_INLINE SumPair sum_narrow_twice(std::size_t n, const Step& step) {
+    constexpr std::size_t sums = EightSums<float>::vectors;
+    EightSums<float> totals[2];
+    const std::size_t groups = group_count<double>(n);
+    for (std::size_t group = 0; group < groups; ++group)
+        for (std::size_t i = 0; i < group_vectors<double>; i += 2) {
+            Wide first, second;
+            step(group, i * Vec<double>::lanes, first, second);
+            totals[0].add(i % sums, first.lower);
+            totals[0].add((i + 1) % sums, first.upper);
+            totals[1].add(i % sums, second.lower);
+            totals[1].add((i + 1) % sums, second.upper);
+        }
+    return {totals[0].total(), totals[1].total()};
+}
+
 // ----------------------------------------------------------------------------------------------- rows side by side
 
 /// Columns read like the groups of a row: the numbers of class j, of the rows from `lane` on.
@@ -159,11 +177,18 @@ struct WideColumnsBeside {
     const T fill;
 
     LOGITLOSS_INLINE Wide at(std::size_t j, std::size_t lane) const {
-        const Wide x = columns.at(j, lane);
-        const Wide out = wide_load(aside + lane);
-        const Vec<double> own = class_number<double>(j);
-        const Vec<double> value = splat(static_cast<double>(fill));
-        return {select(equal(own, out.lower), value, x.lower), select(equal(own, out.upper), value, x.upper)};
+        if constexpr (sizeof(T) == sizeof(float)) {
+            const Vec<float> x = beside(j, lane);
+            return {widen<0>(x), widen<1>(x)};
+        } else {
+            return {beside(j, lane), beside(j, lane + Vec<double>::lanes)};
+        }
+    }
+
+private:
+    LOGITLOSS_INLINE Vec<T> beside(std::size_t j, std::size_t lane) const {
+        const T* x = columns.data + static_cast<std::ptrdiff_t>(j) * columns.stride;
+        return select(equal(class_number<T>(j), load(aside + lane)), splat(fill), load(x + lane));
     }
 };
 
@@ -213,11 +238,11 @@ LOGITLOSS_INLINE void sum_wide_columns(TileShape shape, const Step& step, double
     }
 }
 
-/// Two sums at a time, as sum_wide_twice.
-template <class Step>
+/// Two sums at a time, as sum_wide_twice; or as sum_narrow_twice.
+template <bool compensated = true, class Step>
 LOGITLOSS_INLINE void sum_wide_columns_twice(TileShape shape, const Step& step, double* first, double* second) {
     for (std::size_t lane = 0; lane < shape.lanes; lane += wide_lanes) {
-        ColumnTotal<true> lower[2], upper[2];
+        ColumnTotal<compensated> lower[2], upper[2];
         for (std::size_t j = 0; j < shape.classes; ++j) {
             Wide a, b;
             step(j, lane, a, b);
