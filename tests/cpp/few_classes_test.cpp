@@ -93,17 +93,19 @@ Call call_of(std::size_t rows, std::size_t classes, Layout layout) {
     return call;
 }
 
-constexpr FewClassTask tasks[] = {FewClassTask::log_sum_exp,          FewClassTask::softmax,
-                                  FewClassTask::log_sum_exp_gradient, FewClassTask::log_softmax,
-                                  FewClassTask::cross_entropy,        FewClassTask::cross_entropy_gradient};
+constexpr FewClassTask tasks[] = {
+    FewClassTask::log_sum_exp, FewClassTask::softmax,       FewClassTask::log_sum_exp_gradient,
+    FewClassTask::log_softmax, FewClassTask::cross_entropy, FewClassTask::cross_entropy_gradient,
+    FewClassTask::largest};
 
 /// What a call leaves of each row, whatever the layout.
 Outcome outcome_of(const Kernels<float>& kernels, FewClassTask task, float spread, Call call, bool in_place) {
     Outcome outcome;
     outcome.add(static_cast<std::int32_t>(call.run(kernels, task, spread, in_place)));
-    const bool of_loss = task == FewClassTask::cross_entropy || task == FewClassTask::cross_entropy_gradient;
+    const bool largest = task == FewClassTask::largest;
+    const bool of_loss = largest || task == FewClassTask::cross_entropy || task == FewClassTask::cross_entropy_gradient;
     const bool of_lse = task == FewClassTask::log_sum_exp || task == FewClassTask::log_sum_exp_gradient;
-    const bool writes = task != FewClassTask::log_sum_exp && task != FewClassTask::cross_entropy;
+    const bool writes = !largest && task != FewClassTask::log_sum_exp && task != FewClassTask::cross_entropy;
     for (std::size_t r = 0; r < call.rows; ++r) {
         outcome.add(call.odd[r]);
         if (of_loss && call.odd[r] < 1.0f)
@@ -132,6 +134,26 @@ TEST_P(FewClassKernels, GiveTheScalarBitsInEveryLayout) {
                                 << static_cast<int>(layout) << (in_place ? ", in place" : "");
                         }
                 }
+}
+
+TEST_P(FewClassKernels, TheLargestIsTheClassThatNoneBeats) {
+    for (std::size_t classes : {2, 3, 5, 16, 40}) {
+        Call call = call_of(61, classes, Layout::columns);
+        for (std::size_t r = 0; r < call.rows; ++r) {
+            call.weight[r] = 1.0;
+            call.logits[call.at(r, r % classes)] = call.logits[call.at(r, 0)];  // ties
+        }
+        std::vector<float> beating(call.lanes);
+        kernels<float>().column_beating(call.logits.data(), static_cast<std::ptrdiff_t>(call.lanes),
+                                        {call.lanes, classes}, call.target.data(), beating.data());
+        EXPECT_FALSE(call.run(kernels<float>(), FewClassTask::largest, 0.0f, false));
+        std::size_t largest = 0;
+        for (std::size_t r = 0; r < call.rows; ++r) {
+            ASSERT_EQ(call.loss[r], call.read[r] != 0.0f && beating[r] == 0.0f ? 1.0 : 0.0) << classes << ", row " << r;
+            largest += beating[r] == 0.0f ? 1 : 0;
+        }
+        EXPECT_GT(largest, 0u);
+    }
 }
 
 TEST_P(FewClassKernels, OddRowsKeepTheirLogits) {

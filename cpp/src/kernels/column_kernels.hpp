@@ -64,6 +64,7 @@ enum class FewClassTask : std::int32_t {
     log_softmax,
     cross_entropy,
     cross_entropy_gradient,
+    largest,  ///< the loss `kept` where the first largest class is the target, else `spread`; no row is odd
 };
 
 /// Rows of 2 to most_few_classes classes: class j of row r is x[r row_step + j class_step], and one of the steps is 1. If
@@ -72,12 +73,12 @@ struct FewClasses {
     const float* x;
     std::ptrdiff_t row_step, class_step;
     std::size_t rows, classes;
-    const float* target;   ///< of a cross-entropy: number of each row's class
+    const float* target;   ///< of losses: number of each row's class
     const float* read;     ///< 0 for rows that do not count, else 1; null: all count
     const double* weight;  ///< multiplies losses; null: 1
     const double* factor;  ///< multiplies what is written; null: same_factor
     float same_factor;
-    float kept, spread;  ///< of a cross-entropy: 1 - e and e / C of a smoothing e
+    float kept, spread;  ///< of a cross-entropy: 1 - e and e / C of a smoothing e; of `largest`: the two losses
     float* lse;          ///< out: log-sum-exps
     double* loss;        ///< out: 0 of a row that does not count
     float* out;          ///< may be `x`; an odd row's logits are copied there

@@ -211,7 +211,10 @@ bool few_classes_of(const FewClasses& in) {
     const auto step = static_cast<std::ptrdiff_t>(in.classes);
     const bool no_gaps = in.class_step == 1 && in.row_step == step;
     const bool out_alike = !few_writes(task) || (in.out_class_step == 1 && in.out_row_step == step);
-    if constexpr (task != FewClassTask::log_sum_exp_gradient)  // rarely called, and the largest
+    if constexpr (task == FewClassTask::largest) {  // so little arithmetic that only short rows gain much
+        if (in.classes < 4 && no_gaps)
+            return in.classes == 2 ? few_classes_known<task, 2>(in) : few_classes_known<task, 3>(in);
+    } else if constexpr (task != FewClassTask::log_sum_exp_gradient)  // rarely called, and the largest
         if (in.classes <= most_classes_in_registers && no_gaps && out_alike && in.spread == 0.0f)
             return few_classes_by_number<task>[in.classes - 2](in);
 #endif
@@ -232,6 +235,8 @@ bool few_classes(const FewClasses& in, FewClassTask task) {
         return few_classes_of<Task::log_softmax>(in);
     case Task::cross_entropy:
         return few_classes_of<Task::cross_entropy>(in);
+    case Task::largest:
+        return few_classes_of<Task::largest>(in);
     default:
         return few_classes_of<Task::cross_entropy_gradient>(in);
     }

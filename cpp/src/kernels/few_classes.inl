@@ -322,6 +322,18 @@ LOGITLOSS_INLINE Vec<float> few_cross_entropies(const FewClasses& in, std::size_
     return select(equal(read, zero), zero, odd);
 }
 
+/// Losses of rows whose first largest class is the target, and of others, among which are those with a NaN.
+template <class Classes>
+LOGITLOSS_INLINE void few_largest(const FewClasses& in, std::size_t lane, const FewClassVectors<Classes>& rows) {
+    const Vec<float> zero = splat(0.0f);
+    const Vec<float> largest = max(rows.largest(), zero);  // of logits that are all -inf: the first
+    Vec<float> nan = zero;
+    each_class(0, rows.classes, [&](std::size_t j) { nan = select(equal(rows.v[j], rows.v[j]), nan, rows.v[j]); });
+    const Vec<float> other = splat(in.spread);
+    const Vec<float> loss = select(equal(largest, load(in.target + lane)), splat(in.kept), other);
+    store_losses(in, lane, select(equal(nan, nan), loss, other));
+}
+
 /// What `task` makes of the logits in `v`, which it may replace. Returns which rows are odd.
 template <FewClassTask task, class Classes>
 LOGITLOSS_INLINE Vec<float> few_classes_step(const FewClasses& in, std::size_t lane, Vec<float>* v, Classes classes) {
@@ -335,12 +347,15 @@ LOGITLOSS_INLINE Vec<float> few_classes_step(const FewClasses& in, std::size_t l
         return odd + few_softmaxes(in, lane, rows);
     } else if constexpr (task == FewClassTask::log_softmax)
         return few_log_softmaxes(rows);
-    else if constexpr (task == FewClassTask::cross_entropy)
+    else if constexpr (task == FewClassTask::largest) {
+        few_largest(in, lane, rows);
+        return splat(0.0f);
+    } else if constexpr (task == FewClassTask::cross_entropy)
         return few_cross_entropies<false>(in, lane, rows);
     else
         return few_cross_entropies<true>(in, lane, rows);
 }
 
 constexpr bool few_writes(FewClassTask task) {
-    return task != FewClassTask::log_sum_exp && task != FewClassTask::cross_entropy;
+    return task != FewClassTask::log_sum_exp && task != FewClassTask::cross_entropy && task != FewClassTask::largest;
 }

@@ -10,6 +10,7 @@
 #include "arguments/arguments.hpp"
 #include "arguments/dtype_switch.hpp"
 #include "arguments/labels.hpp"
+#include "logits/few_class_rows.hpp"
 #include "runtime/entry.hpp"
 #include "traversal/element_map.hpp"
 #include "traversal/row_operands.hpp"
@@ -61,6 +62,7 @@ public:
         BufferSpace space;
         Buffer<T> logits, target, one;
         ColumnBuffer<T> columns;
+        FewClassRows few;
 
         Scratch(std::size_t tile_rows, std::size_t n)
             : space(2 * BufferSpace::bytes<T>(n) + BufferSpace::bytes<T>(1) + 2 * BufferSpace::bytes<T>(tile_rows * n)),
@@ -112,8 +114,12 @@ public:
     }
 
     double share() {
-        const double counted =
-            traverse_rows(*this, plan_rows<T>(positions(), class_positions()), call_.options.num_threads);
+        RowPlan plan = plan_rows<T>(positions(), class_positions());
+        takes_few_ = std::is_same_v<T, float> && plan.tiled() && plan.classes <= most_few_classes && call_.indices &&
+                     call_.options.top_k == 1;
+        if (takes_few_ && logits_.direct())
+            plan.hand_out_most();
+        const double counted = traverse_rows(*this, plan, call_.options.num_threads);
         return Normalization(Reduction::mean, std::nullopt, call_.total_weight).reduce(counted);
     }
 
@@ -125,6 +131,31 @@ public:
     }
     int sweeps() const { return call_.indices ? 1 : 2; }
     bool has_losses() const { return true; }
+
+    /// Rows of few classes by themselves.
+    template <class Rest>
+    bool take_most(const RowTile& tile, double* losses, Scratch& scratch, const Rest&) const {
+        if constexpr (std::is_same_v<T, float>) {
+            if (!takes_few_)
+                return false;
+            FewClassRows& rows = scratch.few;
+            FewClasses in{};
+            in.rows = tile.count;
+            in.classes = call_.classes;
+            in.odd = rows.odd;
+            in.loss = losses;
+            in.target = rows.target;
+            in.kept = right_ ? 1.0f : 0.0f;
+            in.spread = 1.0f - in.kept;
+            const std::int64_t* label = counted_.labels.integers(tile, rows.label);
+            in.read = counted_.look_at(kernels_, tile, label, rows.target, rows.read) ? nullptr : rows.read;
+            set_input(in, logits_, kernels_, tile, scratch.columns);
+            kernels_.few_classes(in, FewClassTask::largest);
+            weigh(tile, counted_.weights(tile, rows.weight), losses);
+            return true;
+        }
+        return false;
+    }
 
     void begin(const RowTile& tile, Row* row, const Scratch&) const {
         counted_.read(tile, &row->read, &row->label, &row->weight);
@@ -193,19 +224,20 @@ public:
         *loss = row->read && is_counted(row->beaten_by) ? row->weight : 0.0;
     }
     void end(const RowTile& tile, const TileRows& rows, double* losses, const Scratch&) const {
-        const auto top_k = static_cast<T>(call_.options.top_k);  // one that T does not hold exceeds every count, too
-        const T right = right_ ? T(1) : T(0);
-        for (std::size_t r = 0; r < tile.count; ++r) {  // without branches, which nobody could predict
-            const T is_right = rows.beaten_by[r] < top_k ? T(1) : T(0);
-            const T counted = is_right == right ? rows.read[r] : T(0);
-            losses[r] = static_cast<double>(counted);
-        }
-        if (rows.weights != nullptr)
-            for (std::size_t r = 0; r < tile.count; ++r)
-                losses[r] = losses[r] == 0.0 ? 0.0 : rows.weights[r];
+        for (std::size_t r = 0; r < tile.count; ++r)
+            losses[r] = static_cast<double>(rows.read[r]) *
+                        static_cast<double>(is_counted(static_cast<double>(rows.beaten_by[r])));
+        weigh(tile, rows.weights, losses);
     }
 
 private:
+    /// Weights (null: 1) in the place of losses of 1, without branches, which nobody could predict.
+    static void weigh(const RowTile& tile, const double* weights, double* losses) {
+        for (std::size_t r = 0; weights != nullptr && r < tile.count; ++r) {
+            const double either[] = {0.0, weights[r]};
+            losses[r] = either[static_cast<std::size_t>(losses[r])];
+        }
+    }
     /// Whether a row is right, if right ones are counted. That of a NaN is not.
     bool is_counted(double beaten_by) const { return (beaten_by < static_cast<double>(call_.options.top_k)) == right_; }
 
@@ -213,6 +245,7 @@ private:
     const Kernels<T>& kernels_;
     Positions positions_, class_positions_;
     bool right_;
+    bool takes_few_ = false;  ///< whether KernelTable::few_classes does for all of it
     RowSelection counted_;
     RowInput<T> logits_, target_;
 };
