@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 from reference import EXTENDED, FLOAT64, Arithmetic, to_extended
 
+import logitloss as ll
+
 DTYPES: list[Any] = [np.float32, np.float64]
 HALVES: list[Any] = [np.float16, ml_dtypes.bfloat16]
 
 # How many of the cases that a test draws are tried; all of them, unless only a sample is asked for (.ci/run quick).
 SAMPLE = 3 if os.environ.get("LOGITLOSS_TEST_SAMPLE") else None
+
+
+def spares(isa: str) -> bool:
+    """Whether few cases will do on `isa`: if a sample is asked for, on scalar, beside others ten times as fast."""
+    return SAMPLE is not None and isa == "scalar" and isa != ll.available_isas()[0]
+
+
+def share(cases: Sequence[Any], isa: str) -> list[Any]:
+    """All cases. If a sample is asked for, one of 17 on scalar, and instruction sets with vectors take turns."""
+    isas = ll.available_isas()
+    turn, turns = isas.index(isa), max(1, len(isas) - 1)
+    if SAMPLE is None:
+        return list(cases)
+    if spares(isa):
+        return list(cases[turn::17])
+    # Another one is the first in each round: what alternates from case to case does not part them.
+    return [case for number, case in enumerate(cases) if (number + number // turns) % turns == turn]
+
 
 # What the library promises for the plain losses: NUMERICS of the project's documentation, in units of `magnitude`.
 LOSS_TOLERANCE = {np.dtype(np.float32): 4e-7, np.dtype(np.float64): 1e-14}
