@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checks import SAMPLE
 
 HERE = Path(__file__).parent
 
@@ -32,6 +33,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if item.path.parent == HERE and item.path.name in names:
                 item.add_marker(mark)
     items.sort(key=lambda item: item.path.name in ALONE)  # at the end, where the fewest wait for them
+    keep_sample(items)
+
+
+def keep_sample(items: list[pytest.Item]) -> None:
+    """Of tests that are marked so, one case of SAMPLE: where the numbers that the values have in the lists of their
+    parameters add up to a multiple. So a value is met if another list has SAMPLE values, and two values meet if a third
+    list has."""
+    numbers: dict[object, dict[tuple[int, ...], int]] = {}
+    left_out = set()
+    for item in items if SAMPLE else ():
+        if item.get_closest_marker("sampled") is None:
+            continue
+        total = 0
+        for mark in item.iter_markers("parametrize"):
+            names = mark.args[0].split(",") if isinstance(mark.args[0], str) else mark.args[0]
+            of_values = numbers.setdefault((item.function, *names), {})
+            values = tuple(id(item.callspec.params[name.strip()]) for name in names)  # the same objects in every case
+            total += of_values.setdefault(values, len(of_values))
+        if total % SAMPLE:
+            left_out.add(item)
+    if left_out:
+        items[0].config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
 
 
 # ------------------------------------------------------------------------------------------------ in several processes

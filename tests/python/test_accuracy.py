@@ -174,6 +174,7 @@ def test_cross_entropy_of_every_lead_against_50_digits(dtype, rng):
     assert_within(grad, want.grad, GRADIENT_TOLERANCE[np.dtype(dtype)], floor=floor(dtype))
 
 
+@pytest.mark.sampled
 @every_dtype
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("classes", [2, 3, 10, 200, 5000])

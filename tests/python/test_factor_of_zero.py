@@ -119,6 +119,7 @@ def spoiled_rows(rng: np.random.Generator, classes: int, dtype: Any, what: str) 
     return logits
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", [*DTYPES, *HALVES], ids=lambda d: np.dtype(d).name)
 @pytest.mark.parametrize(("classes", "order"), [(2, "C"), (7, "C"), (7, "F"), (150, "C"), (150, "F"), (5000, "C")])
 @pytest.mark.parametrize("case", CASES, ids=str)

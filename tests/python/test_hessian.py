@@ -45,6 +45,7 @@ def exact_rows(logits, coefficients, kind, weight=None, scale=1.0):
     return np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(20, 2), (17, 10), (5, 300), (1, 9000)])
@@ -59,6 +60,7 @@ def test_hard_targets_to_relative_accuracy(shape, kind, dtype, rng):
     assert_relative(hess, wants[1], rtol(dtype), dtype)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("classes", [3, 700])

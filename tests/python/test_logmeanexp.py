@@ -37,6 +37,7 @@ SCALES = [1e-20, 1e-12, 1e-8, 1e-4, 1e-2, 0.3, 1.0, 3.0, 30.0]
 OFFSETS = [0.0, 1e-3, 0.5, 1.4, -1.9, -40.0, 1000.0, 3e5]
 
 
+@pytest.mark.sampled
 @every_dtype
 @pytest.mark.parametrize("n", [2, 3, 10, 129, 700, 4100])
 def test_error(n, dtype):

@@ -119,6 +119,7 @@ def test_a_common_offset_costs_no_digit(rows, classes, order, kind, name, dtype,
         assert_right(np.asarray(logits, order=order), target, options | {"reduction": "none"})
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
 @pytest.mark.parametrize("name", ["smoothing", "smoothing-class-weight", "scale-margin-z-loss"])
 @pytest.mark.parametrize("offset", [1e3, 1e8, 1e17])
@@ -128,6 +129,7 @@ def test_a_common_offset_costs_no_digit_across_blocks(offset, name, dtype, rng):
     assert_right(logits, target, options | {"reduction": "none"})
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
 @pytest.mark.parametrize("smoothing", [0.1, 1.0])
 @pytest.mark.parametrize("order", ["C", "F"])

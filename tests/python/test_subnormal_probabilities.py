@@ -377,6 +377,7 @@ def test_narrow_rows_of_subnormal_sum(dtype, rng):
 WEIGHTS = [1e-310, 1e-300, 1e-40, 1.0, 1e40, 1e300]
 
 
+@pytest.mark.sampled
 @every_layout
 @pytest.mark.parametrize("kind", TARGETS)
 @every_dtype
