@@ -177,7 +177,7 @@ def settled():
 def kilobytes():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4
-many(5)
+many(40)  # until each of the allocator's arenas has held its arrays
 before = kilobytes()
 many(40)
 print(settled() <= 7, kilobytes() - before < 4000, compute())
