@@ -257,7 +257,7 @@ private:
     void reduce_logits(const Columns<const T>& x, const TileShape& shape, const RowTile& tile, Row* rows) const {
         const Kernels<T>& k = table_.of<T>();
         T largest[most_lanes];
-        double top[most_lanes], minus_reference[most_lanes], others[most_lanes], gaps[most_lanes];
+        double top[most_lanes] = {}, minus_reference[most_lanes], others[most_lanes] = {}, gaps[most_lanes] = {};
         k.column_largest(x.data, x.stride, shape, largest);
         for (std::size_t r = 0; r < shape.lanes; ++r) {
             const auto out = static_cast<std::ptrdiff_t>(std::max(largest[r], T(0)));
@@ -265,7 +265,7 @@ private:
             minus_reference[r] = std::isinf(top[r]) ? 0.0 : -top[r];
         }
         k.column_exponential_gaps(x.data, x.stride, shape, largest, minus_reference, others, gaps);
-        double log1p_others[most_lanes];
+        double log1p_others[most_lanes] = {};
         for (std::size_t r = 0; r < tile.count; ++r)
             log1p_others[r] = others[r] / raised;
         table_.float64.log1p(log1p_others, tile.count, log1p_others);
