@@ -125,8 +125,7 @@ struct Reach {
     LOGITLOSS_INLINE Reach(const FactorRange<T>& factors, bool by_exponential) {
         using Range = FactorRange<T>;
         const double over = Range::largest_summed / (2.0 * factors.most);
-        const double least = factors.least < Range::least_normal ? Range::least_normal : factors.least;
-        const double under = factors.raises() ? 2.0 * (Range::least_normal / least) : 0.0;
+        const double under = factors.raises() ? 2.0 * (Range::least_normal / factors.least) : 0.0;  // or infinite
         result = static_cast<T>(under);
         distance = static_cast<T>(over < 2.0 ? -1.0 : over);
         if (by_exponential && under > 0.0) {

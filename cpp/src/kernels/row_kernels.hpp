@@ -291,6 +291,7 @@ struct RowKernels {
     double (*wide_sum)(const T* p, std::size_t n, std::size_t aside);
     /// sum_j -a_j log c_j with c_j = p_j / total, clipped; and the sum of the a_j whose p_j is not clipped: 0 if
     /// nothing is clipped. An a of 0 adds 0.
+    /// Without clipping `total` does not count, and logarithms of float32 data are right to an ulp.
     SumPair (*probability_terms)(const T* p, const T* a, std::size_t n, const Clipping& clipping);
     /// out_j = factor (linear - raise a_j / p_j), without the second term where a_j is 0 or p_j is clipped; a factor of 0
     /// makes it 0, and a difference of 0 stays so. `out` may be `p`. Returns whether all were finite numbers of float64.

@@ -16,24 +16,30 @@ namespace logitloss {
 namespace detail {
 
 double run_batches(const Positions& positions, const RowPlan& plan, int workers, const RowBatches& batches) {
+    // Several chunks that are summed by themselves fill a batch.
+    const std::size_t rows_at_once = std::max<std::size_t>(1, row_batch / plan.chunk_rows) * plan.chunk_rows;
     std::vector<double> sums(plan.chunks());
-    parallel_for(sums.size(), 1, workers, [&](std::size_t first, std::size_t last, int worker) {
-        for (std::size_t chunk = first; chunk < last; ++chunk) {
-            const std::size_t begin = chunk * plan.chunk_rows;
-            const std::size_t end = std::min(plan.rows, begin + plan.chunk_rows);
-            Positions::Cursor cursor(positions, begin);
-            StridedSum sum;  // in the order of RowTraversal
-            for (std::size_t row = begin; row < end;) {
-                const RowTile tile = tile_at(positions, cursor, row, std::min(row_batch, end - row));
-                double losses[row_batch] = {};
-                batches.take(tile, losses, static_cast<std::size_t>(worker));
-                sum.add(kernels().numbers, row - begin, tile.count, losses);
-                row += tile.count;
-                cursor.advance_inner(tile.count);
-            }
-            sums[chunk] = sum.total();
-        }
-    });
+    parallel_for((plan.rows + rows_at_once - 1) / rows_at_once, 1, workers,
+                 [&](std::size_t first, std::size_t last, int worker) {
+                     std::size_t row = first * rows_at_once;
+                     const std::size_t end = std::min(plan.rows, last * rows_at_once);
+                     Positions::Cursor cursor(positions, row);
+                     StridedSum sum;
+                     while (row < end) {
+                         const RowTile tile = tile_at(positions, cursor, row, std::min(row_batch, end - row));
+                         double losses[row_batch] = {};
+                         batches.take(tile, losses, static_cast<std::size_t>(worker));
+                         for (std::size_t r = 0; r < tile.count; ++r, ++row) {
+                             const std::size_t of_chunk = row % plan.chunk_rows;
+                             if (of_chunk == 0)
+                                 sum = StridedSum();
+                             sum.add(of_chunk, losses[r]);
+                             if (of_chunk + 1 == plan.chunk_rows || row + 1 == plan.rows)
+                                 sums[row / plan.chunk_rows] = sum.total();
+                         }
+                         cursor.advance_inner(tile.count);
+                     }
+                 });
     StridedSum total;
     for (std::size_t chunk = 0; chunk < sums.size(); ++chunk)
         total.add(chunk, sums[chunk]);

@@ -40,7 +40,7 @@ public:
           reducer_(detail::kernels().of<T>(), rows_.set_aside()),
           plan_(rows_.positions().count(), call.classes),
           workers_(plan_threads(plan_.rows * plan_.classes, call.options.num_threads)) {
-        // The losses are added up as in one call, whichever shard they are computed beside.
+        // The losses are added up in one order, whichever shard they are computed beside: that of one call of long rows.
         plan_.chunk_rows = RowPlan(plan_.rows, call.all_classes).chunk_rows;
         for (int worker = 0; worker < workers_; ++worker)
             scratch_.push_back(std::make_unique<Worker>(plan_));

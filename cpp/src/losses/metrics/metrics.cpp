@@ -153,8 +153,9 @@ public:
             kernels_.few_classes(in, FewClassTask::largest);
             weigh(tile, counted_.weights(tile, rows.weight), losses);
             return true;
+        } else {
+            return false;
         }
-        return false;
     }
 
     void begin(const RowTile& tile, Row* row, const Scratch&) const {

@@ -24,7 +24,8 @@ void mend_gradients(const ElementBlock<T>& block, const Clipping& clipping, std:
         const double keep = 1.0 - block.smoothing;
         const Scaled positive(keep * t + 0.5 * block.smoothing), negative(keep * (1.0 - t) + 0.5 * block.smoothing);
         Scaled slope =
-            (negative - positive / Scaled(p)) * Scaled(static_cast<double>(static_cast<T>(block.grad_factor)));
+            (negative - positive / Scaled(p)) *
+            Scaled(static_cast<double>(static_cast<T>(block.grad_factor)), static_cast<int>(block.grad_exponent));
         for (const T* factors : {block.weight, block.upstream})
             if (factors != nullptr)
                 slope = slope * Scaled(static_cast<double>(factors[i]));
