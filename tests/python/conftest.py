@@ -37,9 +37,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def keep_sample(items: list[pytest.Item]) -> None:
-    """Of tests that are marked so, one case of SAMPLE: where the numbers that the values have in the lists of their
-    parameters add up to a multiple. So a value is met if another list has SAMPLE values, and two values meet if a third
-    list has."""
+    """Leaves one case of SAMPLE of each test that is marked `sampled`.
+
+    A value of a parameter has a number, its place in the parameter's list. A case stays if the numbers of its values
+    add up to a multiple of SAMPLE. So a value is in some case if another parameter has SAMPLE values, and two values
+    are in one together if a third parameter has.
+    """
     numbers: dict[object, dict[tuple[int, ...], int]] = {}
     left_out = set()
     for item in items if SAMPLE else ():

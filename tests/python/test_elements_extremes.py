@@ -360,3 +360,25 @@ class TestFactorsOf0:
                 assert np.all(grad == 0)
             _, grad = error(p, t, upstream=np.zeros(n), reduction="none")
             assert np.all(grad == 0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "weight", "p", "upstream"),
+    [(np.float32, 1e-43, 0.07, 1e20), (np.float32, 1.3e-42, 0.063, 1e10), (np.float64, 1e-320, 0.07, 1e20)],
+)
+def test_binary_gradients_of_subnormal_weights_do_not_depend_on_their_neighbours(dtype, weight, p, upstream):
+    probs, weights, upstreams = (np.full(67, value, dtype) for value in (p, weight, upstream))
+    probs[0] = 0.9
+    _, grad = ll.binary_cross_entropy_value_and_grad(
+        probs, np.ones_like(probs), weight=weights, upstream=upstreams, reduction="none"
+    )
+    exact = -mpmath.mpf(float(weights[1])) * float(upstreams[1]) / float(probs[1])
+    assert len(set(grad[1:].tolist())) == 1
+    assert abs(float(grad[1]) / exact - 1) < np.finfo(dtype).eps
+
+
+def test_a_binary_gradient_beyond_all_numbers_is_infinite():
+    _, grad = ll.binary_cross_entropy_value_and_grad(
+        np.array([1e-310]), np.ones(1), weight=np.array([1e-300]), upstream=1e300, normalizer=1e-300, reduction="sum"
+    )
+    assert grad[0] == -np.inf

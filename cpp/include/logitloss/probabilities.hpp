@@ -31,8 +31,8 @@ struct ProbabilityEntropyOptions {
 ///
 /// Targets, weights, mean, dtypes and outputs as for cross_entropy. Rows of sample weight 0, those ignored and, without
 /// smoothing, those whose class index has weight 0 are not read; a row whose a_j are all 0 counts as 0, whatever it
-/// holds. Without `eps` a probability outside [0, 1] in any other row is a value_error, which names the first. Computed
-/// in float64; relative error below 4e-7 (float64: 1e-14) of the sum of the terms' sizes, near p = 1 too.
+/// holds. Without `eps` a probability outside [0, 1] in any other row is a value_error, which names the first. Relative
+/// error below 4e-7 (float64: 1e-14) of the sum of the terms' sizes, near p = 1 too.
 void cross_entropy_from_probs(const ArrayView& probs, const ArrayView& target, const MutableArrayView& loss,
                               const ProbabilityEntropyOptions& options = {});
 

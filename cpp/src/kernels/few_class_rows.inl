@@ -22,9 +22,9 @@ struct LastRows {
     LOGITLOSS_INLINE T* operator[](std::size_t i) const { return rows[i]; }
 };
 
-/// Bytes between a row and what is fetched while it is computed.
+/// Bytes between a row and the row that is fetched while it is computed.
 constexpr std::ptrdiff_t few_ahead = 4096;
-/// Of longer rows, a vector's rows farther: the next ones.
+/// Such bytes for rows `step` apart: at least as many as a vector's rows fill, so that none of these is fetched.
 LOGITLOSS_INLINE std::ptrdiff_t ahead_of_rows(std::ptrdiff_t step) {
     const std::ptrdiff_t next = step * static_cast<std::ptrdiff_t>(Vec<float>::lanes * sizeof(float));
     return next > few_ahead ? next : few_ahead;

@@ -27,6 +27,18 @@ struct FewClassRows {
     double weight[most_rows], factor[most_rows], loss[most_rows];
     bool any_extreme = false;  ///< whether a weight is not moderate
 
+    /// What a call of the kernel takes from here and leaves here; losses go where they are wanted.
+    FewClasses call(std::size_t rows, std::size_t classes, double* losses) {
+        FewClasses in{};
+        in.rows = rows;
+        in.classes = classes;
+        in.target = target;
+        in.odd = odd;
+        in.lse = lse;
+        in.loss = losses;
+        return in;
+    }
+
     /// Calls rest(first, count) for the runs of odd rows, `most` rows at a time. A row that is odd for its gradient only
     /// has afterwards the loss that it had before, which is what a call without a gradient gives, and keep(r) is called.
     template <class Rest, class Keep>

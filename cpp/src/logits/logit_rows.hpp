@@ -114,12 +114,7 @@ public:
             if (!few_.takes)
                 return false;
             FewClassRows& rows = scratch.few;
-            FewClasses in{};
-            in.rows = tile.count;
-            in.classes = plan_.classes;
-            in.odd = rows.odd;
-            in.lse = rows.lse;
-            in.loss = losses;
+            FewClasses in = rows.call(tile.count, plan_.classes, losses);
             few_.begin(tile, rows, in, scratch);
             bool odd = kernels().few_classes(in, few_.task);
             odd |= few_.end(tile, rows, in, scratch);

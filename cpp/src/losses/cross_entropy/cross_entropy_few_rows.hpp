@@ -36,7 +36,6 @@ public:
         // The kernel compares class numbers and never goes by them, so labels may stay where they lie.
         const std::int64_t* label = arrays_.selection.labels.integers(tile, rows.label);
         bool all_read = arrays_.selection.look_at(kernels(), tile, label, rows.target, rows.read);
-        in.target = rows.target;
         in.kept = static_cast<float>(kept_);
         in.spread = static_cast<float>(spread_);
         if (transform_.identity())

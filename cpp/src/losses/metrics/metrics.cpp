@@ -139,12 +139,7 @@ public:
             if (!takes_few_)
                 return false;
             FewClassRows& rows = scratch.few;
-            FewClasses in{};
-            in.rows = tile.count;
-            in.classes = call_.classes;
-            in.odd = rows.odd;
-            in.loss = losses;
-            in.target = rows.target;
+            FewClasses in = rows.call(tile.count, call_.classes, losses);
             in.kept = right_ ? 1.0f : 0.0f;
             in.spread = 1.0f - in.kept;
             const std::int64_t* label = counted_.labels.integers(tile, rows.label);
