@@ -156,3 +156,12 @@ def test_perplexity(dtype, rng):
     assert_same_bits(into, got)
     for half in HALVES:
         assert_same_bits(ll.perplexity(loss.astype(half)), ll.perplexity(loss.astype(half).astype(np.float32)))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10, 40, 200])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_the_first_class_of_a_row_of_masked_logits_is_predicted(classes, dtype):
+    logits = np.full((35, classes), -np.inf, dtype)
+    for label in (0, 1):
+        assert ll.accuracy(logits, np.full(35, label)) == (label == 0)
+        assert ll.error_rate(logits, np.full(35, label)) == (label == 1)
